@@ -33,6 +33,5 @@ def import_optional(module: str, *, extra: str, feature: str) -> ModuleType:
     except ImportError as error:
         package = module.partition(".")[0]
         raise ImportError(
-            f"{feature} needs {package!r}, which could not be imported ({error}): "
-            f"run `pip install 'skhash[{extra}]'`."
+            f"{feature} needs {package!r}, which could not be imported ({error}): run `pip install 'skhash[{extra}]'`."
         ) from error

@@ -8,4 +8,13 @@ from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import HasMethods, Hidden, Interval, Options, StrOptions, validate_params
 from sklearn.utils._tags import get_tags
 
-__all__ = ["HasMethods", "Hidden", "Interval", "Options", "StrOptions", "fit_context", "get_tags", "validate_params"]
+__all__ = [
+    "HasMethods",
+    "Hidden",
+    "Interval",
+    "Options",
+    "StrOptions",
+    "fit_context",
+    "get_tags",
+    "validate_params",
+]

@@ -1,0 +1,605 @@
+"""Packed binary codes: the contract between hashers, search and metrics.
+
+A code of ``n_bits`` bits is a row of ``n_bytes = ceil(n_bits / 8)`` unsigned bytes. Bits are packed with
+:func:`numpy.packbits` in big-endian order: bit 0 is the highest bit of byte 0. Where ``n_bits`` is no multiple of 8,
+the last byte is padded with zeros on the right, so padding never adds to a Hamming distance.
+
+No other module of the package knows the bit order or the padding.
+"""
+
+import string
+from collections.abc import Iterable
+
+import numpy as np
+from bitarray import bitarray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import gen_batches
+
+__all__ = [
+    "bitarrays_from_codes",
+    "check_codes",
+    "code_width",
+    "codes_from_bitarrays",
+    "codes_from_hex",
+    "hamming_distances",
+    "hex_from_codes",
+    "pack_bits",
+    "paired_hamming_distances",
+    "to_signs",
+    "truncate_codes",
+    "unpack_codes",
+]
+
+# XOR and popcount write temporaries of this many bytes at most, so that they stay in the second-level cache.
+_BLOCK_BYTES = 2**19
+
+
+def code_width(n_bits: int) -> int:
+    """Return the number of bytes that hold a code of `n_bits` bits.
+
+    Parameters
+    ----------
+    n_bits : int
+        Code length in bits, at least 1.
+
+    Returns
+    -------
+    n_bytes : int
+        ``ceil(n_bits / 8)``.
+
+    Raises
+    ------
+    TypeError
+        If `n_bits` is not an integer.
+    ValueError
+        If `n_bits` is below 1.
+
+    Examples
+    --------
+    >>> from skhash.codes import code_width
+    >>> code_width(12)
+    2
+    """
+    if isinstance(n_bits, (bool, np.bool_)) or not isinstance(n_bits, (int, np.integer)):
+        raise TypeError(f"n_bits must be an integer >= 1, got {n_bits!r}.")
+    if n_bits < 1:
+        raise ValueError(f"n_bits={n_bits} must be >= 1.")
+    return -(-int(n_bits) // 8)
+
+
+def check_codes(codes: ArrayLike, *, n_bits: int | None = None, name: str = "codes") -> NDArray[np.uint8]:
+    """Check packed codes and return them as a C-contiguous uint8 array.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n_samples, n_bytes)
+        Packed codes. Arrays of another numeric dtype are accepted when every value is an integer from 0 to 255.
+
+    n_bits : int, default=None
+        Code length in bits. When given, the width must be ``ceil(n_bits / 8)`` and the padding bits must be zero.
+
+    name : str, default="codes"
+        What to call the array in error messages.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples, n_bytes), dtype uint8
+        The same codes; a copy only where dtype or memory order required one.
+
+    Raises
+    ------
+    TypeError
+        If `codes` is sparse, boolean or not numeric.
+    ValueError
+        If `codes` is not two-dimensional, is empty, holds anything but integers from 0 to 255, has another width than
+        `n_bits` needs, or has a padding bit set.
+
+    Examples
+    --------
+    >>> from skhash.codes import check_codes
+    >>> check_codes([[255, 0], [3, 128]])
+    array([[255,   0],
+           [  3, 128]], dtype=uint8)
+    """
+    if hasattr(codes, "tocsr"):
+        raise TypeError(
+            f"{name}: packed codes are dense uint8, got a sparse {type(codes).__name__}; call `.toarray()`."
+        )
+    array = np.asarray(codes)
+    if array.dtype == bool:
+        raise TypeError(f"{name}: expected packed uint8 codes, got booleans; pack them with skhash.codes.pack_bits.")
+    if array.dtype == object:
+        array = _numeric_from_objects(array, name)
+    if array.dtype.kind == "c":
+        raise ValueError(f"{name}: Complex data not supported; packed codes are integers from 0 to 255.")
+    if array.dtype.kind not in "uif":
+        raise TypeError(f"{name}: expected packed uint8 codes, got dtype {array.dtype}.")
+    if array.ndim != 2:
+        raise ValueError(
+            f"{name}: expected 2D array of packed codes (n_samples, n_bytes), got shape {array.shape}. "
+            "Reshape your data either using array.reshape(-1, 1) if it has one byte a code "
+            "or array.reshape(1, -1) if it contains a single sample."
+        )
+    if array.shape[0] == 0:
+        raise ValueError(
+            f"{name}: found array with 0 sample(s) (shape={array.shape}) while a minimum of 1 is required."
+        )
+    if array.shape[1] == 0:
+        raise ValueError(f"{name}: 0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
+    if array.dtype != np.uint8:
+        array = _bytes_from_numbers(array, name)
+    if n_bits is not None:
+        _check_width(array, n_bits, name)
+    return np.ascontiguousarray(array)
+
+
+def _numeric_from_objects(array, name):
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name}: argument must be a string or a number-like byte array: packed uint8 codes, got objects ({error})."
+        ) from error
+
+
+def _bytes_from_numbers(array, name):
+    """Cast integers 0-255 of any dtype to uint8 and refuse the rest, naming the first offending value."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{name}: input contains NaN or infinity; packed codes are integers from 0 to 255.")
+    wrong = (array < 0) | (array > 255)
+    if array.dtype.kind == "f":
+        wrong |= array != np.floor(array)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        value = array[row, column]
+        hint = "Negative values in data" if value < 0 else "values that are no bytes"
+        raise ValueError(
+            f"{name}: {hint}: got {value!s} at row {row}, packed codes are integers from 0 to 255; "
+            "hash floats first with a hasher's transform, or pack projections with pack_bits(projections >= 0)."
+        )
+    return array.astype(np.uint8)
+
+
+def _check_width(codes, n_bits, name):
+    n_bytes = code_width(n_bits)
+    if codes.shape[1] != n_bytes:
+        raise ValueError(f"{name}: n_bits={n_bits} needs codes of {n_bytes} bytes, got {codes.shape[1]}.")
+    n_padding = 8 * n_bytes - n_bits
+    if n_padding and (codes[:, -1] & (2**n_padding - 1)).any():
+        raise ValueError(f"{name}: a padding bit after bit {n_bits} is set; pack codes with skhash.codes.pack_bits.")
+
+
+def pack_bits(bits: ArrayLike) -> NDArray[np.uint8]:
+    """Pack bits or signs into codes.
+
+    Parameters
+    ----------
+    bits : array-like of shape (n_samples, n_bits)
+        Booleans, zeros and ones, or signs -1 and +1 (a sign of +1 is bit 1).
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples, ceil(n_bits / 8)), dtype uint8
+        Packed codes, big-endian, padded with zeros on the right.
+
+    Raises
+    ------
+    ValueError
+        If `bits` is not two-dimensional, is empty, or mixes other values than {0, 1} or {-1, +1}.
+
+    See Also
+    --------
+    unpack_codes : The inverse.
+
+    Examples
+    --------
+    >>> from skhash.codes import pack_bits
+    >>> pack_bits([[1, 0, 0, 0, 0, 0, 0, 0, 1]])
+    array([[128, 128]], dtype=uint8)
+    >>> pack_bits([[-1, 1, 1]])
+    array([[96]], dtype=uint8)
+    """
+    array = np.asarray(bits)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"pack_bits: expected a non-empty array (n_samples, n_bits), got shape {array.shape}.")
+    if array.dtype != bool:
+        array = _booleans_from_numbers(array)
+    return np.packbits(array, axis=1)
+
+
+def _booleans_from_numbers(array):
+    if array.dtype.kind not in "uif":
+        raise ValueError(f"pack_bits: expected booleans, 0/1 or -1/+1, got dtype {array.dtype}.")
+    ones = array == 1
+    zeros, minus_ones = array == 0, array == -1
+    if not ((ones | zeros).all() or (ones | minus_ones).all()):
+        raise ValueError(
+            "pack_bits: values must be all 0/1 or all -1/+1 (a mixture or real numbers are ambiguous); "
+            "pack projections with pack_bits(projections >= 0)."
+        )
+    return ones
+
+
+def unpack_codes(codes: ArrayLike, n_bits: int | None = None) -> NDArray[np.bool_]:
+    """Unpack codes into booleans.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n_samples, n_bytes)
+        Packed codes.
+
+    n_bits : int, default=None
+        Code length in bits; all ``8 * n_bytes`` bits, padding included, when not given.
+
+    Returns
+    -------
+    bits : ndarray of shape (n_samples, n_bits), dtype bool
+        One boolean a bit.
+
+    Raises
+    ------
+    ValueError
+        If `codes` are no packed codes, or not of `n_bits` bits.
+
+    See Also
+    --------
+    pack_bits : The inverse.
+    to_signs : The same as -1 and +1.
+
+    Examples
+    --------
+    >>> from skhash.codes import unpack_codes
+    >>> unpack_codes([[96]], n_bits=3)
+    array([[False,  True,  True]])
+    """
+    codes = check_codes(codes, n_bits=n_bits)
+    return np.unpackbits(codes, axis=1, count=n_bits).view(bool)
+
+
+def to_signs(codes: ArrayLike, n_bits: int | None = None, *, dtype=np.int8) -> NDArray:
+    """Unpack codes into signs, -1 for bit 0 and +1 for bit 1.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n_samples, n_bytes)
+        Packed codes.
+
+    n_bits : int, default=None
+        Code length in bits; all ``8 * n_bytes`` bits, padding included, when not given.
+
+    dtype : dtype, default=numpy.int8
+        Signed dtype of the result.
+
+    Returns
+    -------
+    signs : ndarray of shape (n_samples, n_bits)
+        Values -1 and +1.
+
+    Raises
+    ------
+    ValueError
+        If `codes` are no packed codes or not of `n_bits` bits, or `dtype` holds no negative numbers.
+
+    Examples
+    --------
+    >>> from skhash.codes import to_signs
+    >>> to_signs([[96]], n_bits=3)
+    array([[-1,  1,  1]], dtype=int8)
+    """
+    if np.dtype(dtype).kind not in "if":
+        raise ValueError(f"to_signs: dtype={np.dtype(dtype)} must be a signed integer or a float.")
+    bits = unpack_codes(codes, n_bits).view(np.uint8).astype(dtype)
+    bits *= 2
+    bits -= 1
+    return bits
+
+
+def truncate_codes(codes: ArrayLike, n_bits: int) -> NDArray[np.uint8]:
+    """Keep the first `n_bits` bits of every code.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n_samples, n_bytes)
+        Packed codes.
+
+    n_bits : int
+        Number of leading bits to keep, at most ``8 * n_bytes``.
+
+    Returns
+    -------
+    prefixes : ndarray of shape (n_samples, ceil(n_bits / 8)), dtype uint8
+        The shorter codes, padded with zeros on the right.
+
+    Raises
+    ------
+    ValueError
+        If `codes` are no packed codes or shorter than `n_bits`.
+
+    Examples
+    --------
+    >>> from skhash.codes import truncate_codes
+    >>> truncate_codes([[255, 255]], n_bits=10)
+    array([[255, 192]], dtype=uint8)
+    """
+    codes = check_codes(codes)
+    n_bytes = code_width(n_bits)
+    if n_bits > 8 * codes.shape[1]:
+        raise ValueError(f"truncate_codes: n_bits={n_bits} must be <= 8 * n_bytes={8 * codes.shape[1]}.")
+    prefixes = codes[:, :n_bytes].copy()
+    n_padding = 8 * n_bytes - n_bits
+    prefixes[:, -1] &= 256 - 2**n_padding
+    return prefixes
+
+
+def hex_from_codes(codes: ArrayLike) -> list[str]:
+    """Write every code as a lower-case hexadecimal string.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n_samples, n_bytes)
+        Packed codes.
+
+    Returns
+    -------
+    texts : list of str
+        One string of ``2 * n_bytes`` digits a code.
+
+    See Also
+    --------
+    codes_from_hex : The inverse.
+
+    Examples
+    --------
+    >>> from skhash.codes import hex_from_codes
+    >>> hex_from_codes([[255, 10]])
+    ['ff0a']
+    """
+    return [row.tobytes().hex() for row in check_codes(codes)]
+
+
+def codes_from_hex(texts: Iterable[str]) -> NDArray[np.uint8]:
+    """Read codes from hexadecimal strings.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        Strings of one even length, two digits a byte.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples, n_bytes), dtype uint8
+        Packed codes.
+
+    Raises
+    ------
+    ValueError
+        If there are no strings, their lengths differ, or one is not hexadecimal.
+
+    See Also
+    --------
+    hex_from_codes : The inverse.
+
+    Examples
+    --------
+    >>> from skhash.codes import codes_from_hex
+    >>> codes_from_hex(["ff0a"])
+    array([[255,  10]], dtype=uint8)
+    """
+    texts = list(texts)
+    if not texts or not texts[0]:
+        raise ValueError("codes_from_hex: no digits given; pass at least one string of two digits.")
+    rows = []
+    for position, text in enumerate(texts):
+        if len(text) != len(texts[0]):
+            raise ValueError(f"codes_from_hex: string {position} ({text!r}) has another length than the first.")
+        # bytes.fromhex skips blanks, which would turn a typing error into a shorter code.
+        if len(text) % 2 or any(letter not in string.hexdigits for letter in text):
+            raise ValueError(f"codes_from_hex: string {position} ({text!r}) is no even number of hexadecimal digits.")
+        rows.append(bytes.fromhex(text))
+    return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), -1).copy()
+
+
+def bitarrays_from_codes(codes: ArrayLike, n_bits: int | None = None) -> list[bitarray]:
+    """Write every code as a :class:`bitarray.bitarray`.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n_samples, n_bytes)
+        Packed codes.
+
+    n_bits : int, default=None
+        Code length in bits; all ``8 * n_bytes`` bits, padding included, when not given.
+
+    Returns
+    -------
+    arrays : list of bitarray.bitarray
+        One big-endian array of `n_bits` bits a code.
+
+    See Also
+    --------
+    codes_from_bitarrays : The inverse.
+
+    Examples
+    --------
+    >>> from skhash.codes import bitarrays_from_codes
+    >>> bitarrays_from_codes([[96]], n_bits=3)
+    [bitarray('011')]
+    """
+    arrays = []
+    for row in check_codes(codes, n_bits=n_bits):
+        array = bitarray(endian="big")
+        array.frombytes(row.tobytes())
+        arrays.append(array[:n_bits])
+    return arrays
+
+
+def codes_from_bitarrays(arrays: Iterable[bitarray]) -> NDArray[np.uint8]:
+    """Read codes from :class:`bitarray.bitarray` objects of one length.
+
+    Parameters
+    ----------
+    arrays : iterable of bitarray.bitarray
+        Bits in reading order; the endianness of the buffers does not matter.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples, n_bytes), dtype uint8
+        Packed codes.
+
+    Raises
+    ------
+    ValueError
+        If there are no arrays, they are empty, or their lengths differ.
+
+    See Also
+    --------
+    bitarrays_from_codes : The inverse.
+
+    Examples
+    --------
+    >>> from bitarray import bitarray
+    >>> from skhash.codes import codes_from_bitarrays
+    >>> codes_from_bitarrays([bitarray("011")])
+    array([[96]], dtype=uint8)
+    """
+    arrays = [bitarray(array, endian="big") for array in arrays]
+    lengths = {len(array) for array in arrays}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(f"codes_from_bitarrays: arrays must have one length >= 1, got lengths {sorted(lengths)}.")
+    rows = b"".join(array.tobytes() for array in arrays)
+    return np.frombuffer(rows, dtype=np.uint8).reshape(len(arrays), -1).copy()
+
+
+def hamming_distances(query_codes: ArrayLike, database_codes: ArrayLike | None = None) -> NDArray[np.int32]:
+    """Compute the Hamming distances between all queries and all database codes.
+
+    The whole matrix is returned: memory is ``4 * n_queries * n_database`` bytes. To search or to evaluate a large
+    database use :class:`skhash.neighbors.HammingNearestNeighbors` or :mod:`skhash.metrics`, which never build it.
+
+    Parameters
+    ----------
+    query_codes : array-like of shape (n_queries, n_bytes)
+        Packed codes.
+
+    database_codes : array-like of shape (n_database, n_bytes), default=None
+        Packed codes; the queries themselves when not given.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_queries, n_database), dtype int32
+        Number of bits that differ, ``popcount(q XOR x)``.
+
+    Raises
+    ------
+    ValueError
+        If an array holds no packed codes, or the widths differ.
+
+    Examples
+    --------
+    >>> from skhash.codes import hamming_distances
+    >>> hamming_distances([[0], [255]], [[1], [255]])
+    array([[1, 8],
+           [7, 0]], dtype=int32)
+    """
+    query_codes = check_codes(query_codes, name="query_codes")
+    if database_codes is None:
+        database_codes = query_codes
+    else:
+        database_codes = check_codes(database_codes, name="database_codes")
+        _check_same_width(query_codes, database_codes)
+    query_words, database_words = to_words(query_codes), to_words(database_codes)
+    distances = np.empty((len(query_codes), len(database_codes)), dtype=np.int32)
+    block_size = min(len(database_codes), _BLOCK_BYTES // 8)
+    for rows in gen_batches(len(query_codes), max(1, _BLOCK_BYTES // 8 // block_size)):
+        for columns in gen_batches(len(database_codes), block_size):
+            distances[rows, columns] = word_distances(query_words[:, rows], database_words[:, columns])
+    return distances
+
+
+def paired_hamming_distances(codes_a: ArrayLike, codes_b: ArrayLike) -> NDArray[np.int32]:
+    """Compute the Hamming distance between each row of one array and the same row of another.
+
+    Parameters
+    ----------
+    codes_a : array-like of shape (n_samples, n_bytes)
+        Packed codes.
+
+    codes_b : array-like of shape (n_samples, n_bytes)
+        Packed codes.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_samples,), dtype int32
+        Number of bits that differ.
+
+    Raises
+    ------
+    ValueError
+        If an array holds no packed codes, or the shapes differ.
+
+    Examples
+    --------
+    >>> from skhash.codes import paired_hamming_distances
+    >>> paired_hamming_distances([[0], [255]], [[1], [255]])
+    array([1, 0], dtype=int32)
+    """
+    codes_a = check_codes(codes_a, name="codes_a")
+    codes_b = check_codes(codes_b, name="codes_b")
+    _check_same_width(codes_a, codes_b)
+    if len(codes_a) != len(codes_b):
+        raise ValueError(
+            f"paired_hamming_distances: got {len(codes_a)} and {len(codes_b)} codes; pass as many of each."
+        )
+    return np.bitwise_count(codes_a ^ codes_b).sum(axis=1, dtype=np.int32)
+
+
+def _check_same_width(codes_a, codes_b):
+    if codes_a.shape[1] != codes_b.shape[1]:
+        raise ValueError(
+            f"codes of {codes_a.shape[1]} bytes cannot be compared with codes of {codes_b.shape[1]} bytes; "
+            "hash both with the same hasher."
+        )
+
+
+def to_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Regroup checked codes into 64-bit words, one row a word, for the functions that count bits.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, n_bytes), dtype uint8
+        Packed codes.
+
+    Returns
+    -------
+    words : ndarray of shape (n_words, n_samples), dtype uint64
+        The same bits, padded with zeros to whole words; only good for counting.
+    """
+    n_samples, n_bytes = codes.shape
+    padded = np.zeros((n_samples, -(-n_bytes // 8) * 8), dtype=np.uint8)
+    padded[:, :n_bytes] = codes
+    return np.ascontiguousarray(padded.view(np.uint64).T)
+
+
+def word_distances(query_words: NDArray[np.uint64], database_words: NDArray[np.uint64]) -> NDArray[np.uint16]:
+    """Compute all Hamming distances between two small blocks of words.
+
+    Parameters
+    ----------
+    query_words : ndarray of shape (n_words, n_queries), dtype uint64
+        From :func:`to_words`.
+
+    database_words : ndarray of shape (n_words, n_database), dtype uint64
+        From :func:`to_words`.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_queries, n_database), dtype uint8 or uint16
+        Number of bits that differ; uint8 where one word holds the code.
+    """
+    distances = np.bitwise_count(query_words[0][:, None] ^ database_words[0])
+    if len(query_words) == 1:
+        return distances
+    distances = distances.astype(np.uint16)
+    for query_word, database_word in zip(query_words[1:], database_words[1:], strict=True):
+        distances += np.bitwise_count(query_word[:, None] ^ database_word)
+    return distances

@@ -1,0 +1,190 @@
+"""The flow that every hasher shares: validate, fit, project, take signs, pack."""
+
+from abc import ABCMeta, abstractmethod
+from numbers import Integral
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from .._sklearn import Interval, fit_context
+from .._validation import check_features
+from ..codes import code_width, pack_bits
+from ._blocks import apply_to_rows
+from ._statistics import RunningStatistics
+
+
+class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
+    """Base of all hashers: features in, packed binary codes out.
+
+    A subclass supplies its mathematics in two hooks: ``_fit(X, y)`` learns from checked rows, ``_project_rows(X)``
+    maps rows to real numbers whose signs are the bits. Think twice before adding anything to this class.
+    """
+
+    _parameter_constraints: dict = {"n_bits": [Interval(Integral, 1, None, closed="left")]}
+
+    @abstractmethod
+    def _fit(self, X, y):
+        """Learn from checked features; set the fitted attributes."""
+
+    @abstractmethod
+    def _project_rows(self, X):
+        """Map a block of rows to projections, each row by itself."""
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn the hash functions from training features.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training features.
+
+        y : None
+            Ignored, present for consistency with the API.
+
+        Returns
+        -------
+        self : object
+            Fitted hasher.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of its range, `X` holds NaN or infinity or fewer than two rows, or the data cannot
+            support `n_bits` bits.
+        """
+        X = self._check_features(X, reset=True, ensure_min_samples=2)
+        self._fit(X, y)
+        self.n_bits_ = int(self.n_bits)
+        return self
+
+    def project(self, X) -> NDArray:
+        """Compute the real-valued projections whose signs are the bits.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        projections : ndarray of shape (n_samples, n_bits)
+            float32 for float32 features, else float64. A row's values do not depend on the other rows.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the hasher is not fitted.
+        ValueError
+            If `X` holds NaN or infinity, or has another number of features than the training data.
+        """
+        check_is_fitted(self)
+        X = self._check_features(X, reset=False)
+        return apply_to_rows(self._project_rows, X, self.n_bits_)
+
+    def transform(self, X) -> NDArray[np.uint8]:
+        """Hash features to packed codes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, ceil(n_bits / 8)), dtype uint8
+            ``pack_bits(project(X) >= 0)``.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the hasher is not fitted.
+        ValueError
+            If `X` holds NaN or infinity, or has another number of features than the training data.
+        """
+        return pack_bits(self.project(X) >= 0)
+
+    def _check_features(self, X, *, reset, ensure_min_samples=1):
+        accept_sparse = self.__sklearn_tags__().input_tags.sparse
+        return check_features(self, X, reset=reset, accept_sparse=accept_sparse, ensure_min_samples=ensure_min_samples)
+
+    @property
+    def _n_features_out(self):
+        return code_width(self.n_bits_)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+class LinearHasher(BaseHasher, metaclass=ABCMeta):
+    """Base of hashers that compute ``sign((x - mean) W)`` and learn from statistics that can be merged.
+
+    A subclass supplies ``_solve(X)``, which sets ``components_`` and returns the matrix W of shape
+    (n_features, n_bits) from ``self.statistics_``, and names in ``_with_scatter`` whether it needs the scatter matrix.
+    """
+
+    _with_scatter = True
+
+    @abstractmethod
+    def _solve(self, X, previous_weights):
+        """Learn W from the statistics; `X` are the rows that came last, `previous_weights` W before them or None."""
+
+    def _fit(self, X, y):
+        self.statistics_ = RunningStatistics.from_rows(X, with_scatter=self._with_scatter)
+        self._learn(X, previous_weights=None)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Go on learning with more rows, as if all had come at once where the method allows it.
+
+        Stored codes are not updated: hash the database again, or keep the hasher as it is while codes are in use.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            More training features.
+
+        y : None
+            Ignored, present for consistency with the API.
+
+        Returns
+        -------
+        self : object
+            Fitted hasher.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`, or if `n_bits` was changed since the first call.
+        """
+        if not hasattr(self, "statistics_"):
+            return self.fit(X, y)
+        if self.n_bits != self.n_bits_:
+            raise ValueError(
+                f"{type(self).__name__}: n_bits={self.n_bits} differs from the {self.n_bits_} bits fitted so far; "
+                "call fit to start again."
+            )
+        X = self._check_features(X, reset=False)
+        self.statistics_ = self.statistics_.merge(RunningStatistics.from_rows(X, with_scatter=self._with_scatter))
+        self._learn(X, previous_weights=self._weights)
+        return self
+
+    def _learn(self, X, previous_weights):
+        self._weights = self._solve(X, previous_weights)
+        self.mean_ = self.statistics_.mean.astype(X.dtype)
+        # (x - mean) W = x W - mean W: the mean costs n_bits subtractions a row instead of n_features.
+        self._offsets = self.statistics_.mean @ self._weights
+
+    def _project_rows(self, X):
+        projections = X @ self._weights.astype(X.dtype, copy=False)
+        projections -= self._offsets.astype(X.dtype, copy=False)
+        return projections
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

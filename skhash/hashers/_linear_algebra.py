@@ -1,0 +1,134 @@
+"""Principal components and rotations: the linear algebra that hashers share."""
+
+import numpy as np
+from scipy import linalg
+
+from ._blocks import single_threaded_blas
+
+
+def principal_components(statistics, n_components):
+    """Compute the leading principal components from a scatter matrix.
+
+    Parameters
+    ----------
+    statistics : RunningStatistics
+        With a scatter matrix.
+
+    n_components : int
+        How many, at most the number of features.
+
+    Returns
+    -------
+    components : ndarray of shape (n_components, n_features)
+        Orthonormal rows by falling variance; the entry of largest magnitude of each row is positive.
+
+    variances : ndarray of shape (n_components,)
+        Variances along them, with the divisor ``n_samples - 1``.
+    """
+    n_features = len(statistics.mean)
+    with single_threaded_blas():
+        variances, vectors = linalg.eigh(
+            statistics.scatter / (statistics.n_samples - 1),
+            subset_by_index=[n_features - n_components, n_features - 1],
+        )
+    components = vectors[:, ::-1].T
+    largest = np.abs(components).argmax(axis=1)
+    components *= np.sign(components[np.arange(n_components), largest])[:, None]
+    return np.ascontiguousarray(components), variances[::-1].copy()
+
+
+def random_rotation(n, random_state):
+    """Draw an orthogonal matrix uniformly (Haar measure).
+
+    Parameters
+    ----------
+    n : int
+        Number of rows and columns.
+
+    random_state : numpy.random.RandomState
+        Source of the draw.
+
+    Returns
+    -------
+    rotation : ndarray of shape (n, n)
+        Orthogonal matrix.
+    """
+    return orthonormal_rows(random_state.standard_normal((n, n)))
+
+
+def orthonormal_rows(gaussian):
+    """Orthonormalise the rows of a Gaussian matrix, at most as many as there are columns.
+
+    Parameters
+    ----------
+    gaussian : ndarray of shape (n_rows, n_columns)
+        Gaussian rows, ``n_rows <= n_columns``.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_rows, n_columns)
+        Their Gram-Schmidt orthonormalisation.
+    """
+    with single_threaded_blas():
+        q, r = linalg.qr(gaussian.T, mode="economic")
+    # The signs make the result Gram-Schmidt's, and so uniform; LAPACK's own choice of signs is not.
+    return np.ascontiguousarray((q * np.sign(np.diag(r))).T)
+
+
+def procrustes_rotation(cross_product):
+    """Find the orthogonal R that maximises ``trace(R cross_product)``.
+
+    Parameters
+    ----------
+    cross_product : ndarray of shape (n, n)
+        ``B' V`` for the problem ``min ||B - V R||``.
+
+    Returns
+    -------
+    rotation : ndarray of shape (n, n)
+        ``V_hat U'`` from the singular value decomposition ``cross_product = U S V_hat'``.
+
+    References
+    ----------
+    P. H. Schönemann, "A generalized solution of the orthogonal Procrustes problem", Psychometrika 31, 1966.
+    """
+    # On matrices this small, starting BLAS threads costs more than they save.
+    with single_threaded_blas():
+        u, _, v_transposed = linalg.svd(cross_product)
+        return v_transposed.T @ u.T
+
+
+def check_rank(estimator, n_bits, statistics):
+    """Refuse more bits than there are directions in which the training data vary.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Named in the error.
+
+    n_bits : int
+        Number of principal components that are needed.
+
+    statistics : RunningStatistics
+        With a scatter matrix.
+
+    Raises
+    ------
+    ValueError
+        If `n_bits` exceeds the number of features, of samples less one, or the rank of the scatter matrix.
+    """
+    name, n_samples, n_features = type(estimator).__name__, statistics.n_samples, len(statistics.mean)
+    if n_bits > n_features:
+        raise ValueError(
+            f"{name}: n_bits={n_bits} must be <= n_features={n_features}; use fewer bits or LSH, which has no limit."
+        )
+    if n_bits >= n_samples:
+        raise ValueError(f"{name}: n_bits={n_bits} must be < n_samples={n_samples}; pass more rows or use fewer bits.")
+    with single_threaded_blas():
+        variances = linalg.eigvalsh(statistics.scatter)
+    rank = int((variances > variances[-1] * max(n_samples, n_features) * np.finfo(np.float64).eps).sum())
+    if n_bits > rank:
+        raise ValueError(
+            f"{name}: n_bits={n_bits} must be <= {rank}, the rank of the training data (n_samples={n_samples}, "
+            f"n_features={n_features}): constant or duplicate features give no bits; use fewer bits or LSH."
+        )

@@ -1,0 +1,100 @@
+"""Hashing by the signs of principal components."""
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from .._sklearn import StrOptions
+from ._base import LinearHasher
+from ._linear_algebra import check_rank, principal_components, random_rotation
+
+
+class PCAH(LinearHasher):
+    r"""Hash with the signs of principal components.
+
+    .. math:: b(x) = [R' W' (x - \mu) \ge 0]
+
+    with the leading principal directions as columns of :math:`W`. Without a rotation :math:`R`, the first bits carry
+    most of the variance and the last ones hardly any. A random rotation spreads the variance over all bits, and is
+    the baseline that a learned method has to beat: it needs no training beyond the covariance matrix.
+
+    Parameters
+    ----------
+    n_bits : int, default=32
+        Code length, at most the rank of the training data.
+
+    rotation : {"random"} or None, default=None
+        Whether to rotate the components by a random orthogonal matrix.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the rotation; without a rotation nothing is random.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_bits, n_features)
+        Principal directions by falling variance.
+
+    explained_variance_ : ndarray of shape (n_bits,)
+        Variance of the training features along each direction.
+
+    rotation_ : ndarray of shape (n_bits, n_bits), dtype float64
+        Applied to the principal components; the identity without a rotation.
+
+    mean_ : ndarray of shape (n_features,)
+        Mean of the training features.
+
+    statistics_ : RunningStatistics
+        Number, mean and scatter matrix of the rows seen, what `partial_fit` continues from.
+
+    n_bits_ : int
+        Code length.
+
+    n_features_in_ : int
+        Number of features seen during `fit`.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when all are strings.
+
+    See Also
+    --------
+    ITQ : Learns the rotation.
+    LSH : Directions that do not depend on the data.
+
+    References
+    ----------
+    B. Wang, Z. Li, M. Li and W.-Y. Ma, "Large-scale duplicate detection for web image search", ICME 2006.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skhash import PCAH
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> hasher = PCAH(n_bits=16, rotation="random", random_state=0).fit(X)
+    >>> hasher.transform(X[:1]).shape
+    (1, 2)
+    """
+
+    _parameter_constraints: dict = {
+        **LinearHasher._parameter_constraints,
+        "rotation": [StrOptions({"random"}), None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, n_bits=32, *, rotation=None, random_state=None):
+        self.n_bits = n_bits
+        self.rotation = rotation
+        self.random_state = random_state
+
+    def _solve(self, X, previous_weights):
+        check_rank(self, self.n_bits, self.statistics_)
+        components, variances = principal_components(self.statistics_, self.n_bits)
+        # A rotation drawn anew with every chunk would change every bit.
+        rotation = self._draw_rotation() if previous_weights is None else self.rotation_
+        self.components_ = components.astype(X.dtype)
+        self.explained_variance_ = variances.astype(X.dtype)
+        self.rotation_ = rotation
+        return components.T @ rotation
+
+    def _draw_rotation(self):
+        if self.rotation is None:
+            return np.eye(self.n_bits)
+        return random_rotation(self.n_bits, check_random_state(self.random_state))

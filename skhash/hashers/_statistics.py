@@ -1,0 +1,106 @@
+"""Statistics of rows that can be merged: the state behind ``partial_fit``, out-of-core and distributed fits."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils import gen_batches
+
+from ._blocks import map_in_order
+
+# Large enough that the merge, n_features ** 2 operations a block, costs little beside the products.
+_BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class RunningStatistics:
+    """Number, mean and, when asked for, scatter matrix of the rows seen so far.
+
+    Two of them merge into the statistics of the union by the update of Chan, Golub and LeVeque, which subtracts means
+    before it squares and so keeps the digits that ``sum(x x') - n m m'`` loses.
+
+    Attributes
+    ----------
+    n_samples : int
+        Number of rows.
+
+    mean : ndarray of shape (n_features,), dtype float64
+        Mean of the rows.
+
+    scatter : ndarray of shape (n_features, n_features), dtype float64, or None
+        Sum over rows of ``(x - mean)(x - mean)'``.
+
+    References
+    ----------
+    T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+    variances", COMPSTAT 1982.
+    """
+
+    n_samples: int
+    mean: NDArray[np.float64]
+    scatter: NDArray[np.float64] | None
+
+    @classmethod
+    def from_rows(cls, X, *, with_scatter: bool) -> "RunningStatistics":
+        """Accumulate the statistics of a matrix block by block.
+
+        Parameters
+        ----------
+        X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+            Rows.
+
+        with_scatter : bool
+            Whether to accumulate the scatter matrix.
+
+        Returns
+        -------
+        statistics : RunningStatistics
+            The same bits of the result for any number of threads.
+        """
+
+        def of_block(rows):
+            block = X[rows].astype(np.float64)
+            if sparse.issparse(block):
+                return cls._from_sparse_block(block, with_scatter)
+            mean = block.mean(axis=0)
+            if not with_scatter:
+                return cls(len(block), mean, None)
+            block -= mean
+            return cls(len(block), mean, block.T @ block)
+
+        blocks = map_in_order(of_block, gen_batches(X.shape[0], _BLOCK_ROWS))
+        total = next(blocks)
+        for statistics in blocks:
+            total = total.merge(statistics)
+        return total
+
+    @classmethod
+    def _from_sparse_block(cls, block, with_scatter):
+        n_samples = block.shape[0]
+        mean = np.asarray(block.mean(axis=0)).ravel()
+        if not with_scatter:
+            return cls(n_samples, mean, None)
+        return cls(n_samples, mean, (block.T @ block).toarray() - n_samples * np.outer(mean, mean))
+
+    def merge(self, other: "RunningStatistics") -> "RunningStatistics":
+        """Merge with the statistics of other rows.
+
+        Parameters
+        ----------
+        other : RunningStatistics
+            Of the same features, with a scatter matrix where this one has it.
+
+        Returns
+        -------
+        merged : RunningStatistics
+            Statistics of all rows.
+        """
+        n_samples = self.n_samples + other.n_samples
+        difference = other.mean - self.mean
+        mean = self.mean + difference * (other.n_samples / n_samples)
+        if self.scatter is None or other.scatter is None:
+            return RunningStatistics(n_samples, mean, None)
+        weight = self.n_samples * other.n_samples / n_samples
+        scatter = self.scatter + other.scatter + weight * np.outer(difference, difference)
+        return RunningStatistics(n_samples, mean, scatter)

@@ -1,0 +1,93 @@
+"""ITQ against a plain transcription of the paper, faiss, and a case with a known answer."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+
+from skhash import ITQ, PCAH
+from skhash.hashers._linear_algebra import random_rotation
+
+DIGITS = load_digits().data
+
+
+def plain_itq(V, rotation, n_turns):
+    """Gong and Lazebnik 2011, section 3.2, on whole matrices."""
+    errors = []
+    for _ in range(n_turns):
+        B = np.where(V @ rotation >= 0, 1.0, -1.0)
+        errors.append(np.sum((B - V @ rotation) ** 2) / len(V))
+        u, _, v_transposed = np.linalg.svd(B.T @ V)
+        rotation = v_transposed.T @ u.T
+    return rotation, errors
+
+
+@pytest.mark.parametrize("n_bits", [1, 5, 24])
+def test_equals_the_plain_loop(n_bits):
+    hasher = ITQ(n_bits, max_iter=10, random_state=3).fit(DIGITS)
+    V = PCAH(n_bits).fit(DIGITS).project(DIGITS)
+    start = random_rotation(n_bits, np.random.RandomState(3))
+    rotation, errors = plain_itq(V, start, 10)
+    np.testing.assert_allclose(hasher.rotation_, rotation, atol=1e-6)
+    np.testing.assert_allclose(hasher.quantization_errors_, errors, rtol=1e-9)
+
+
+def test_quantization_error_never_rises():
+    errors = ITQ(32, random_state=0).fit(DIGITS).quantization_errors_
+    assert len(errors) == 50
+    assert (np.diff(errors) <= 1e-9 * errors[0]).all()
+    assert errors[-1] < errors[0]
+
+
+def test_corners_of_a_turned_square_are_found():
+    """Points on the axes at distance sqrt(2) are the corners of a square turned by 45 degrees: the error is zero."""
+    X = np.sqrt(2) * np.array([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
+    hasher = ITQ(2, random_state=0).fit(X)
+    np.testing.assert_allclose(np.abs(hasher.project(X)), 1.0, atol=1e-9)
+    assert hasher.quantization_errors_[-1] == pytest.approx(0.0, abs=1e-12)
+    assert len(np.unique(hasher.transform(X))) == 4
+
+
+def test_quantization_error_is_no_worse_than_that_of_faiss():
+    faiss = pytest.importorskip("faiss", reason="faiss is the peer of this test")
+    n_bits = 16
+    V = PCA(n_bits, svd_solver="full").fit_transform(DIGITS).astype(np.float32)
+    peer = faiss.ITQMatrix(n_bits)
+    peer.train(V)
+    turned = peer.apply(V)
+    # faiss keeps the scale of V, so its error is measured at ours.
+    peer_error = np.mean(np.sum((np.where(turned >= 0, 1.0, -1.0) - turned) ** 2, axis=1))
+    ours = min(ITQ(n_bits, random_state=seed).fit(DIGITS).quantization_errors_[-1] for seed in range(3))
+    assert ours <= 1.001 * peer_error
+
+
+def test_float32_fit_agrees_with_float64_fit():
+    single = ITQ(16, random_state=0).fit(DIGITS.astype(np.float32))
+    double = ITQ(16, random_state=0).fit(DIGITS)
+    differing = np.unpackbits(single.transform(DIGITS.astype(np.float32)) ^ double.transform(DIGITS))
+    assert differing.mean() < 0.001
+
+
+def test_first_chunk_gives_the_codes_of_a_fit():
+    np.testing.assert_array_equal(
+        ITQ(16, random_state=0).partial_fit(DIGITS).transform(DIGITS),
+        ITQ(16, random_state=0).fit(DIGITS).transform(DIGITS),
+    )
+
+
+def test_chunks_keep_hash_functions_where_a_new_start_would_not():
+    """Codes after one more chunk stay closer to the codes before it than those of a fit from another start."""
+    first, rest = DIGITS[:900], DIGITS[900:]
+    hasher = ITQ(16, random_state=0).partial_fit(first)
+    before = hasher.transform(DIGITS)
+    changed = np.unpackbits(before ^ hasher.partial_fit(rest).transform(DIGITS)).mean()
+    redrawn = np.unpackbits(before ^ ITQ(16, random_state=1).fit(DIGITS).transform(DIGITS)).mean()
+    assert changed < 0.5 * redrawn
+    np.testing.assert_allclose(hasher.mean_, DIGITS.mean(axis=0))
+
+
+def test_collapsed_rank_is_refused_with_the_rank():
+    rng = np.random.RandomState(0)
+    X = rng.randn(50, 3) @ rng.randn(3, 10)
+    with pytest.raises(ValueError, match="ITQ: n_bits=4 must be <= 3, the rank of the training data"):
+        ITQ(4).fit(X)

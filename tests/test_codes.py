@@ -1,0 +1,214 @@
+"""The packed-code contract against hand-written values and naive oracles."""
+
+import numpy as np
+import pytest
+from bitarray import bitarray
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import sparse
+
+from skhash.codes import (
+    bitarrays_from_codes,
+    check_codes,
+    code_width,
+    codes_from_bitarrays,
+    codes_from_hex,
+    hamming_distances,
+    hex_from_codes,
+    pack_bits,
+    paired_hamming_distances,
+    to_signs,
+    truncate_codes,
+    unpack_codes,
+)
+
+bit_arrays = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=70))
+code_arrays = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=20))
+
+
+def bits_by_hand(value, n_bits):
+    """The binary digits of a byte string, most significant first, written without NumPy."""
+    return [int(digit) for byte in value for digit in f"{byte:08b}"][:n_bits]
+
+
+def test_first_bit_is_highest_bit_of_first_byte():
+    assert pack_bits([[1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]]).tolist() == [[128, 0b01100000]]
+
+
+@given(bit_arrays)
+def test_pack_agrees_with_digits_written_by_hand(bits):
+    codes = pack_bits(bits)
+    assert codes.dtype == np.uint8
+    assert codes.shape == (len(bits), code_width(bits.shape[1]))
+    for row, code in zip(bits, codes, strict=True):
+        padded = bits_by_hand(code, 8 * len(code))
+        assert padded[: len(row)] == row.astype(int).tolist()
+        assert not any(padded[len(row) :])
+
+
+@given(bit_arrays)
+def test_unpack_inverts_pack(bits):
+    unpacked = unpack_codes(pack_bits(bits), n_bits=bits.shape[1])
+    assert unpacked.dtype == bool
+    np.testing.assert_array_equal(unpacked, bits)
+
+
+@given(bit_arrays)
+def test_signs_and_bits_pack_alike(bits):
+    codes = pack_bits(bits)
+    signs = to_signs(codes, bits.shape[1], dtype=np.float32)
+    assert signs.dtype == np.float32
+    np.testing.assert_array_equal(signs, np.where(bits, 1, -1))
+    np.testing.assert_array_equal(pack_bits(signs), codes)
+
+
+@given(bit_arrays, st.data())
+def test_truncation_equals_packing_fewer_bits(bits, data):
+    n_bits = data.draw(st.integers(1, bits.shape[1]))
+    np.testing.assert_array_equal(truncate_codes(pack_bits(bits), n_bits), pack_bits(bits[:, :n_bits]))
+
+
+@given(code_arrays)
+def test_hex_round_trip(codes):
+    texts = hex_from_codes(codes)
+    assert texts == ["".join(f"{byte:02x}" for byte in row) for row in codes]
+    np.testing.assert_array_equal(codes_from_hex(texts), codes)
+    np.testing.assert_array_equal(codes_from_hex(text.upper() for text in texts), codes)
+
+
+@given(bit_arrays)
+def test_bitarray_round_trip(bits):
+    codes = pack_bits(bits)
+    arrays = bitarrays_from_codes(codes, n_bits=bits.shape[1])
+    assert arrays == [bitarray(row.tolist()) for row in bits]
+    np.testing.assert_array_equal(codes_from_bitarrays(arrays), codes)
+
+
+def test_little_endian_bitarrays_keep_their_reading_order():
+    assert codes_from_bitarrays([bitarray("011", endian="little")]).tolist() == [[0b01100000]]
+
+
+@given(bit_arrays, st.data())
+def test_hamming_distances_against_double_loop(bits, data):
+    others = data.draw(hnp.arrays(bool, st.tuples(st.integers(1, 30), st.just(bits.shape[1]))))
+    distances = hamming_distances(pack_bits(bits), pack_bits(others))
+    assert distances.dtype == np.int32
+    for i, row in enumerate(bits):
+        for j, other in enumerate(others):
+            assert distances[i, j] == sum(a != b for a, b in zip(row, other, strict=True))
+
+
+def test_distances_of_several_blocks_against_unpacked_bits(monkeypatch):
+    monkeypatch.setattr("skhash.codes._BLOCK_BYTES", 800)
+    rng = np.random.RandomState(0)
+    bits, others = rng.rand(57, 100) > 0.5, rng.rand(33, 100) > 0.5
+    expected = (bits[:, None, :] != others[None, :, :]).sum(axis=2)
+    np.testing.assert_array_equal(hamming_distances(pack_bits(bits), pack_bits(others)), expected)
+    own = (bits[:, None, :] != bits[None, :, :]).sum(axis=2)
+    np.testing.assert_array_equal(hamming_distances(pack_bits(bits)), own)
+
+
+def test_distances_above_255_bits_do_not_wrap():
+    ones, zeros = np.full((1, 1000), 255, np.uint8), np.zeros((1, 1000), np.uint8)
+    assert hamming_distances(ones, zeros).tolist() == [[8000]]
+    assert paired_hamming_distances(ones, zeros).tolist() == [8000]
+
+
+@given(code_arrays)
+def test_paired_distances_are_the_diagonal(codes):
+    other = codes[::-1]
+    np.testing.assert_array_equal(paired_hamming_distances(codes, other), np.diag(hamming_distances(codes, other)))
+
+
+def test_check_codes_returns_the_same_array_where_nothing_is_to_do():
+    codes = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    assert check_codes(codes) is codes
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int64, np.float32, np.float64, object])
+def test_check_codes_accepts_whole_numbers_of_any_dtype(dtype):
+    values = np.array([[0, 1], [127, 64]])
+    checked = check_codes(values.astype(dtype))
+    assert checked.dtype == np.uint8
+    np.testing.assert_array_equal(checked, values)
+
+
+@pytest.mark.parametrize(
+    ("codes", "error", "message"),
+    [
+        ([[0.5, 1.0]], ValueError, "got 0.5 at row 0"),
+        ([[-1, 1]], ValueError, "Negative values"),
+        ([[256, 1]], ValueError, "got 256"),
+        ([[np.nan, 1.0]], ValueError, "NaN or infinity"),
+        ([[np.inf, 1.0]], ValueError, "NaN or infinity"),
+        ([[True, False]], TypeError, "pack_bits"),
+        ([["a", "b"]], TypeError, "dtype"),
+        (np.array([["a", 1]], dtype=object), TypeError, "number"),
+        ([1, 2], ValueError, "2D array"),
+        (np.empty((0, 2), np.uint8), ValueError, "0 sample"),
+        (np.empty((2, 0), np.uint8), ValueError, "0 feature"),
+        (np.array([[1j]]), ValueError, "Complex data not supported"),
+        (sparse.csr_matrix(np.eye(2)), TypeError, "toarray"),
+    ],
+)
+def test_check_codes_refuses_in_one_line(codes, error, message):
+    with pytest.raises(error, match=message) as raised:
+        check_codes(codes, name="ITQ")
+    assert "\n" not in str(raised.value)
+    assert str(raised.value).startswith("ITQ: ")
+
+
+def test_check_codes_compares_with_n_bits():
+    with pytest.raises(ValueError, match="n_bits=17 needs codes of 3 bytes, got 2"):
+        check_codes([[0, 0]], n_bits=17)
+    with pytest.raises(ValueError, match="padding bit after bit 12"):
+        check_codes([[0, 8]], n_bits=12)
+    np.testing.assert_array_equal(check_codes([[0, 16]], n_bits=12), [[0, 16]])
+
+
+@pytest.mark.parametrize("bits", [[[0, 1, -1]], [[0.5, 1.0]], [[2, 1]], [["a"]], [1, 0], np.empty((0, 3)), [[np.nan]]])
+def test_pack_bits_refuses_what_is_ambiguous(bits):
+    with pytest.raises(ValueError, match="pack_bits"):
+        pack_bits(bits)
+
+
+@pytest.mark.parametrize("n_bits", [0, -3])
+def test_code_width_refuses_no_bits(n_bits):
+    with pytest.raises(ValueError, match=f"n_bits={n_bits}"):
+        code_width(n_bits)
+
+
+@pytest.mark.parametrize("n_bits", [1.0, "8", None, True])
+def test_code_width_refuses_what_is_no_integer(n_bits):
+    with pytest.raises(TypeError, match="integer"):
+        code_width(n_bits)
+
+
+def test_truncation_beyond_the_code_is_refused():
+    with pytest.raises(ValueError, match=r"n_bits=17 must be <= 8 \* n_bytes=16"):
+        truncate_codes([[0, 0]], 17)
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["ff", "f"], ["fff"], ["zz"], ["f f"], [" f f"]])
+def test_bad_hex_is_refused(texts):
+    with pytest.raises(ValueError, match="codes_from_hex"):
+        codes_from_hex(texts)
+
+
+@pytest.mark.parametrize("arrays", [[], [bitarray()], [bitarray("01"), bitarray("011")]])
+def test_bad_bitarrays_are_refused(arrays):
+    with pytest.raises(ValueError, match="codes_from_bitarrays"):
+        codes_from_bitarrays(arrays)
+
+
+def test_codes_of_different_widths_are_not_compared():
+    with pytest.raises(ValueError, match="1 bytes cannot be compared with codes of 2 bytes"):
+        hamming_distances([[0]], [[0, 0]])
+    with pytest.raises(ValueError, match="2 and 1 codes"):
+        paired_hamming_distances([[0], [1]], [[0]])
+
+
+def test_unsigned_signs_are_refused():
+    with pytest.raises(ValueError, match="uint8"):
+        to_signs([[0]], dtype=np.uint8)
