@@ -1,0 +1,182 @@
+"""Labels to graded relevance: which database items are relevant to a query, and how much.
+
+Class labels give two levels: 1 where the classes are equal, else 0. Indicator labels (one column a label, 0
+or 1) give the number of labels that the two items share. Level 0 is irrelevant, everything above is relevant.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..codes import pack_bits, to_words
+
+
+@dataclass(frozen=True)
+class ClassRelevance:
+    """Relevance of items that have one class each, encoded as integers."""
+
+    query_classes: NDArray[np.intp]
+    database_classes: NDArray[np.intp]
+    n_levels: int = 2
+
+    def levels(self, rows, columns):
+        """Return the levels of a block of pairs, booleans of shape (n_rows, n_columns)."""
+        return self.query_classes[rows, None] == self.database_classes[columns]
+
+    def own_levels(self, rows):
+        """Return the level of every query to itself."""
+        return np.ones(len(self.query_classes[rows]), dtype=np.intp)
+
+
+@dataclass(frozen=True)
+class IndicatorRelevance:
+    """Relevance of items that have several labels each, packed into 64-bit words."""
+
+    query_words: NDArray[np.uint64]
+    database_words: NDArray[np.uint64]
+    n_levels: int
+
+    def levels(self, rows, columns):
+        """Return the number of shared labels of a block of pairs, shape (n_rows, n_columns)."""
+        shared = self.query_words[:, rows, None] & self.database_words[:, None, columns]
+        return np.bitwise_count(shared).sum(axis=0, dtype=np.intp)
+
+    def own_levels(self, rows):
+        """Return the number of labels of every query."""
+        return np.bitwise_count(self.query_words[:, rows]).sum(axis=0, dtype=np.intp)
+
+
+def relevance_from_labels(query_labels, database_labels, n_queries, n_database):
+    """Check labels and return the relevance between queries and database.
+
+    Parameters
+    ----------
+    query_labels : array-like of shape (n_queries,) or (n_queries, n_labels)
+        Classes of any hashable type, or 0/1 indicators.
+
+    database_labels : array-like of shape (n_database,) or (n_database, n_labels), or None
+        Of the same kind; None where the queries are the database.
+
+    n_queries : int
+        Number of query codes.
+
+    n_database : int
+        Number of database codes.
+
+    Returns
+    -------
+    relevance : ClassRelevance or IndicatorRelevance
+        Gives the levels of blocks of pairs.
+    """
+    query_labels = _check_shape(query_labels, n_queries, "query_labels")
+    if database_labels is None:
+        database_labels = query_labels
+    else:
+        database_labels = _check_shape(database_labels, n_database, "database_labels")
+    if query_labels.ndim != database_labels.ndim:
+        raise ValueError(
+            f"query_labels has shape {query_labels.shape} and database_labels {database_labels.shape}; "
+            "pass classes (1D) for both or indicators (2D) for both."
+        )
+    if query_labels.ndim == 1:
+        return _class_relevance(query_labels, database_labels)
+    return _indicator_relevance(query_labels, database_labels)
+
+
+def _check_shape(labels, n_samples, name):
+    if labels is None:
+        raise ValueError(f"{name} is None; retrieval is scored against labels, pass one per item.")
+    if hasattr(labels, "tocsr"):
+        raise ValueError(f"{name} is a sparse {type(labels).__name__}; call `.toarray()`.")
+    try:
+        labels = np.asarray(labels)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} is a ragged sequence; turn lists of labels into indicators with sklearn's MultiLabelBinarizer."
+        ) from error
+    if labels.ndim not in (1, 2):
+        raise ValueError(f"{name} has shape {labels.shape}; pass classes (n_items,) or indicators (n_items, n_labels).")
+    if labels.ndim == 2 and labels.shape[1] < 2:
+        raise ValueError(f"{name} has shape {labels.shape}; pass classes as a 1D array, `{name}.ravel()`.")
+    if len(labels) != n_samples:
+        raise ValueError(f"{name} has {len(labels)} items and its codes have {n_samples}; pass one label per code.")
+    return labels
+
+
+def _class_relevance(query_labels, database_labels):
+    # Python objects compare exactly where a common dtype would not: "1" != 1, and 2**53 + 1 != 2.0**53.
+    query_labels, database_labels = query_labels.tolist(), database_labels.tolist()
+    kinds = [
+        _kinds_of_classes(query_labels, "query_labels"),
+        _kinds_of_classes(database_labels, "database_labels"),
+    ]
+    if kinds[0].isdisjoint(kinds[1]):
+        raise ValueError(
+            f"query_labels hold {' and '.join(sorted(kinds[0]))}, database_labels "
+            f"{' and '.join(sorted(kinds[1]))}, which are never equal; use one type."
+        )
+    numbers = {}
+    encoded = [
+        np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.intp)
+        for labels in (query_labels, database_labels)
+    ]
+    return ClassRelevance(*encoded)
+
+
+def _kinds_of_classes(labels, name):
+    """Return which of strings, bytes and other objects occur, after refusing what is no class."""
+    try:
+        classes = set(labels)
+    except TypeError as error:
+        raise ValueError(f"{name} holds objects that are not hashable ({error}); use numbers or strings.") from error
+    if any(_is_missing(label) for label in classes):
+        raise ValueError(f"{name} holds missing values (NaN, None or NA); leave these items out of the evaluation.")
+    # The supervised hashers read -1 as "unlabelled". Counted as a class, all unlabelled pairs would be relevant.
+    if -1 in classes:
+        raise ValueError(
+            f"{name} holds -1, which means unlabelled in this package; leave these items out of the evaluation, "
+            "or rename the class."
+        )
+    return {_kind(label) for label in classes}
+
+
+def _kind(label):
+    if isinstance(label, str):
+        return "strings"
+    return "bytes" if isinstance(label, bytes) else "numbers or objects"
+
+
+def _is_missing(label):
+    if label is None:
+        return True
+    try:
+        return bool(label != label)
+    except TypeError:  # pandas.NA has no truth value
+        return True
+
+
+def _indicator_relevance(query_labels, database_labels):
+    if query_labels.shape[1] != database_labels.shape[1]:
+        raise ValueError(
+            f"query_labels has {query_labels.shape[1]} label columns and database_labels "
+            f"{database_labels.shape[1]}; use the same columns for both."
+        )
+    packed = [
+        _pack_indicators(query_labels, "query_labels"),
+        _pack_indicators(database_labels, "database_labels"),
+    ]
+    most_labels = [int(np.bitwise_count(words).sum(axis=0).max()) for words in packed]
+    return IndicatorRelevance(*packed, n_levels=min(most_labels) + 1)
+
+
+def _pack_indicators(labels, name):
+    if labels.dtype.kind not in "buif":
+        raise ValueError(f"{name} has dtype {labels.dtype}; a 2D array of labels is an indicator of zeros and ones.")
+    wrong = (labels != 0) & (labels != 1)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"{name} holds {labels[row, column]} at row {row}; a 2D array of labels is an indicator of zeros and ones."
+        )
+    return to_words(pack_bits(labels.astype(bool)))

@@ -1,0 +1,199 @@
+"""Rankings as counts: how many items of which relevance lie at which Hamming distance from every query.
+
+A Hamming distance takes ``8 * n_bytes + 1`` values, so these counts say all there is to know about a ranking,
+ties included, in memory that does not grow with the database. Every metric is computed from them.
+"""
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import gen_batches
+
+from ..codes import check_codes, to_words, word_distances
+from ._labels import relevance_from_labels
+from ._parameters import check_rank_limit
+
+# Pairs that are compared at once: the temporaries of a block then stay in the processor's cache.
+_BLOCK_PAIRS = 2**16
+# Entries of the array of counts that is handed out at once, 8 bytes each.
+_BLOCK_COUNTS = 2**21
+
+
+class Rankings:
+    """The rankings of a database by a set of queries.
+
+    Parameters
+    ----------
+    caller : str
+        What to call the metric in error messages.
+
+    query_codes, database_codes : array-like of shape (n, n_bytes)
+        Packed codes. Without a database the queries rank each other, each left out of its own ranking.
+
+    query_labels, database_labels : array-like of shape (n,) or (n, n_labels)
+        Classes or 0/1 indicators.
+
+    n_bits : int, default=None
+        Code length, checked against the codes when given.
+    """
+
+    def __init__(self, caller, query_codes, database_codes, query_labels, database_labels, *, n_bits=None):
+        self.caller = caller
+        self.leave_one_out = database_codes is None
+        if self.leave_one_out != (database_labels is None):
+            raise ValueError(
+                f"{caller}: pass both database_codes and database_labels, or neither to rank the queries themselves."
+            )
+        query_codes = check_codes(query_codes, n_bits=n_bits, name=f"{caller}: query_codes")
+        if self.leave_one_out:
+            database_codes = query_codes
+        else:
+            database_codes = check_codes(database_codes, n_bits=n_bits, name=f"{caller}: database_codes")
+            self._check_pair(query_codes, database_codes)
+        self.n_queries = len(query_codes)
+        self.n_database = len(database_codes) - self.leave_one_out
+        if self.n_database == 0:
+            raise ValueError(f"{caller}: one code alone has nothing to rank; pass at least 2, or a database.")
+        self.n_distances = 8 * query_codes.shape[1] + 1
+        try:
+            self.relevance = relevance_from_labels(query_labels, database_labels, len(query_codes), len(database_codes))
+        except ValueError as error:
+            raise LabelError(f"{caller}: {error}") from error
+        self._query_words = to_words(query_codes)
+        self._database_words = self._query_words if self.leave_one_out else to_words(database_codes)
+
+    def _check_pair(self, query_codes, database_codes):
+        if query_codes.shape[1] != database_codes.shape[1]:
+            raise ValueError(
+                f"{self.caller}: query_codes have {query_codes.shape[1]} bytes and database_codes "
+                f"{database_codes.shape[1]}; hash both with the same hasher."
+            )
+        # Both arrays are contiguous, so that overlapping bounds are shared memory.
+        if np.may_share_memory(query_codes, database_codes):
+            warnings.warn(
+                f"{self.caller}: query_codes and database_codes share memory, so queries find themselves; "
+                "pass database_codes=None and database_labels=None to leave each query out of its own ranking.",
+                UserWarning,
+                stacklevel=5,
+            )
+
+    def check_rank_limit(self, k):
+        """Raise a one-line ValueError if `k` is above the number of items that each query ranks."""
+        check_rank_limit(self.caller, k, self.n_database)
+
+    def blocks(self) -> Iterator[NDArray[np.int64]]:
+        """Yield the counts of consecutive blocks of queries.
+
+        Yields
+        ------
+        counts : ndarray of shape (n_block, n_levels, n_distances), dtype int64
+            Number of database items of each level of relevance at each distance.
+        """
+        block_size = max(1, _BLOCK_COUNTS // (self.relevance.n_levels * self.n_distances))
+        batch_size = max(1, _BLOCK_PAIRS // self._database_words.shape[1])
+        for block in gen_batches(self.n_queries, block_size):
+            starts = range(block.start, block.stop, batch_size)
+            yield np.concatenate([self._count(slice(i, min(i + batch_size, block.stop))) for i in starts])
+
+    def _count(self, rows):
+        """Return the counts of a few queries: number the bins (query, level, distance), and count the pairs in each."""
+        shape = (rows.stop - rows.start, self.relevance.n_levels, self.n_distances)
+        counts = np.zeros(shape, dtype=np.int64)
+        first_bins = np.arange(0, counts.size, counts[0].size)[:, None]
+        for columns in gen_batches(self._database_words.shape[1], _BLOCK_PAIRS):
+            bins = self.relevance.levels(rows, columns) * self.n_distances
+            bins += word_distances(self._query_words[:, rows], self._database_words[:, columns])
+            bins += first_bins
+            counts += np.bincount(bins.ravel(), minlength=counts.size).reshape(shape)
+        if self.leave_one_out:
+            counts[np.arange(len(counts)), self.relevance.own_levels(rows), 0] -= 1
+        return counts
+
+    def score(self, metrics):
+        """Compute several metrics of every query in one pass over the pairs.
+
+        Parameters
+        ----------
+        metrics : dict of str to callable
+            Each takes a block of counts and returns the values of its queries.
+
+        Returns
+        -------
+        values : dict of str to ndarray of shape (n_queries,)
+            One value a query.
+
+        n_relevant : ndarray of shape (n_queries,), dtype int64
+            Number of database items that are relevant to each query.
+        """
+        values = {name: [] for name in metrics}
+        n_relevant = []
+        for counts in self.blocks():
+            n_relevant.append(counts[:, 1:].sum(axis=(1, 2)))
+            for name, metric in metrics.items():
+                values[name].append(metric(counts))
+        return {name: np.concatenate(parts) for name, parts in values.items()}, np.concatenate(n_relevant)
+
+
+class LabelError(ValueError):
+    """Labels that no ranking can be scored against."""
+
+
+def score_queries(caller, metrics, codes_and_labels, *, n_bits=None, k=None, zero_relevant):
+    """Compute metrics of every query and say which queries count.
+
+    Parameters
+    ----------
+    caller : str
+        Name of the public function.
+
+    metrics : dict of str to callable
+        Each takes a block of counts and returns the values of its queries.
+
+    codes_and_labels : tuple
+        Query codes, database codes, query labels, database labels.
+
+    n_bits : int, default=None
+        Code length, checked against the codes when given.
+
+    k : int, default=None
+        Length of the ranking that is looked at, checked against the database.
+
+    zero_relevant : {"zero", "skip", "error"}
+        What becomes of queries without any relevant item.
+
+    Returns
+    -------
+    values : dict of str to ndarray
+        One row a query.
+
+    kept : ndarray of shape (n_queries,), dtype bool
+        The queries to average over.
+    """
+    rankings = Rankings(caller, *codes_and_labels, n_bits=n_bits)
+    rankings.check_rank_limit(k)
+    values, n_relevant = rankings.score(metrics)
+    return values, kept_queries(n_relevant, zero_relevant, caller)
+
+
+def kept_queries(n_relevant, zero_relevant, caller):
+    """Return the mask of the queries to average over, or refuse queries without relevant items."""
+    without = n_relevant == 0
+    if zero_relevant == "error" and without.any():
+        raise ValueError(
+            f"{caller}: {without.sum()} of {len(without)} queries (first: {without.argmax()}) have no "
+            "relevant item in "
+            "the database; pass zero_relevant='zero' to count them as 0 or 'skip' to leave them out."
+        )
+    if zero_relevant != "skip":
+        return np.ones(len(without), dtype=bool)
+    if without.all():
+        raise ValueError(f"{caller}: none of the {len(without)} queries has a relevant item in the database.")
+    return ~without
+
+
+def summarize(values, kept, return_per_query):
+    """Return the mean over the kept queries and, on request, the single values with NaN for the others."""
+    mean = float(values[kept].mean())
+    return (mean, np.where(kept, values, np.nan)) if return_per_query else mean
