@@ -1,7 +1,21 @@
-"""Learning to hash with the scikit-learn API."""
+"""Learning to hash with the scikit-learn API.
+
+Images become features (:mod:`skhash.features`), features become short binary codes (:mod:`skhash.hashers`), codes are
+searched by Hamming distance (:mod:`skhash.neighbors`), and the ranking is scored (:mod:`skhash.metrics`).
+"""
 
 from .hashers import ITQ, LSH, PCAH, SpectralHash
+from .neighbors import HammingNearestNeighbors, HammingNearestNeighborsTransformer
+from .pipeline import RetrievalPipeline
 
 __version__ = "0.1.0"
 
-__all__ = ["ITQ", "LSH", "PCAH", "SpectralHash"]
+__all__ = [
+    "ITQ",
+    "LSH",
+    "PCAH",
+    "HammingNearestNeighbors",
+    "HammingNearestNeighborsTransformer",
+    "RetrievalPipeline",
+    "SpectralHash",
+]

@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state, gen_batches
 from .._sklearn import Interval
 from ._base import LinearHasher
 from ._blocks import map_in_order
-from ._linear_algebra import check_rank, principal_components, procrustes_rotation, random_rotation
+from ._linear_algebra import procrustes_rotation, random_rotation, supported_components
 
 _BLOCK_ROWS = 1024
 
@@ -101,8 +101,7 @@ class ITQ(LinearHasher):
         self.random_state = random_state
 
     def _solve(self, X, previous_weights):
-        check_rank(self, self.n_bits, self.statistics_)
-        components, _ = principal_components(self.statistics_, self.n_bits)
+        components, _ = supported_components(self, self.n_bits, self.statistics_)
         if previous_weights is None:
             start = random_rotation(self.n_bits, check_random_state(self.random_state))
         else:

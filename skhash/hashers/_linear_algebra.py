@@ -23,7 +23,7 @@ def principal_components(statistics, n_components):
         Orthonormal rows by falling variance; the entry of largest magnitude of each row is positive.
 
     variances : ndarray of shape (n_components,)
-        Variances along them, with the divisor ``n_samples - 1``.
+        Variances along them, with the divisor ``n_samples - 1``; zero where it is not above rounding errors.
     """
     n_features = len(statistics.mean)
     with single_threaded_blas():
@@ -31,10 +31,60 @@ def principal_components(statistics, n_components):
             statistics.scatter / (statistics.n_samples - 1),
             subset_by_index=[n_features - n_components, n_features - 1],
         )
-    components = vectors[:, ::-1].T
+    components, variances = vectors[:, ::-1].T, variances[::-1].copy()
     largest = np.abs(components).argmax(axis=1)
     components *= np.sign(components[np.arange(n_components), largest])[:, None]
-    return np.ascontiguousarray(components), variances[::-1].copy()
+    variances[variances <= variances[0] * _rounding(statistics)] = 0
+    return np.ascontiguousarray(components), variances
+
+
+def supported_components(estimator, n_bits, statistics):
+    """Compute principal components, refusing more than there are directions in which the training data vary.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Named in the error.
+
+    n_bits : int
+        Number of principal components that are needed.
+
+    statistics : RunningStatistics
+        With a scatter matrix.
+
+    Returns
+    -------
+    components : ndarray of shape (n_bits, n_features)
+        As from `principal_components`.
+
+    variances : ndarray of shape (n_bits,)
+        Variances along them, all positive.
+
+    Raises
+    ------
+    ValueError
+        If `n_bits` exceeds the number of features, of samples less one, or the rank of the scatter matrix.
+    """
+    name, n_samples, n_features = type(estimator).__name__, statistics.n_samples, len(statistics.mean)
+    if n_bits > n_features:
+        raise ValueError(
+            f"{name}: n_bits={n_bits} must be <= n_features={n_features}; use fewer bits or LSH, which has no limit."
+        )
+    if n_bits >= n_samples:
+        raise ValueError(f"{name}: n_bits={n_bits} must be < n_samples={n_samples}; pass more rows or use fewer bits.")
+    components, variances = principal_components(statistics, n_bits)
+    if not variances.all():
+        raise ValueError(
+            f"{name}: n_bits={n_bits} must be <= {np.count_nonzero(variances)}, the rank of the training data "
+            f"(n_samples={n_samples}, n_features={n_features}): constant or duplicate features give no bits; "
+            "use fewer bits or LSH, which has no limit."
+        )
+    return components, variances
+
+
+def _rounding(statistics):
+    """Relative size of the rounding errors of a scatter matrix."""
+    return max(statistics.n_samples, len(statistics.mean)) * np.finfo(np.float64).eps
 
 
 def random_rotation(n, random_state):
@@ -96,39 +146,3 @@ def procrustes_rotation(cross_product):
     with single_threaded_blas():
         u, _, v_transposed = linalg.svd(cross_product)
         return v_transposed.T @ u.T
-
-
-def check_rank(estimator, n_bits, statistics):
-    """Refuse more bits than there are directions in which the training data vary.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Named in the error.
-
-    n_bits : int
-        Number of principal components that are needed.
-
-    statistics : RunningStatistics
-        With a scatter matrix.
-
-    Raises
-    ------
-    ValueError
-        If `n_bits` exceeds the number of features, of samples less one, or the rank of the scatter matrix.
-    """
-    name, n_samples, n_features = type(estimator).__name__, statistics.n_samples, len(statistics.mean)
-    if n_bits > n_features:
-        raise ValueError(
-            f"{name}: n_bits={n_bits} must be <= n_features={n_features}; use fewer bits or LSH, which has no limit."
-        )
-    if n_bits >= n_samples:
-        raise ValueError(f"{name}: n_bits={n_bits} must be < n_samples={n_samples}; pass more rows or use fewer bits.")
-    with single_threaded_blas():
-        variances = linalg.eigvalsh(statistics.scatter)
-    rank = int((variances > variances[-1] * max(n_samples, n_features) * np.finfo(np.float64).eps).sum())
-    if n_bits > rank:
-        raise ValueError(
-            f"{name}: n_bits={n_bits} must be <= {rank}, the rank of the training data (n_samples={n_samples}, "
-            f"n_features={n_features}): constant or duplicate features give no bits; use fewer bits or LSH."
-        )

@@ -5,7 +5,7 @@ from sklearn.utils import check_random_state
 
 from .._sklearn import StrOptions
 from ._base import LinearHasher
-from ._linear_algebra import check_rank, principal_components, random_rotation
+from ._linear_algebra import random_rotation, supported_components
 
 
 class PCAH(LinearHasher):
@@ -85,8 +85,7 @@ class PCAH(LinearHasher):
         self.random_state = random_state
 
     def _solve(self, X, previous_weights):
-        check_rank(self, self.n_bits, self.statistics_)
-        components, variances = principal_components(self.statistics_, self.n_bits)
+        components, variances = supported_components(self, self.n_bits, self.statistics_)
         # A rotation drawn anew with every chunk would change every bit.
         rotation = self._draw_rotation() if previous_weights is None else self.rotation_
         self.components_ = components.astype(X.dtype)

@@ -85,7 +85,7 @@ class SpectralHash(BaseHasher):
         n_components = min(self.n_bits, X.shape[1])
         components, variances = principal_components(statistics, n_components)
         # Directions without variance have no range to put a wave on.
-        components = components[variances > variances[0] * max(X.shape) * np.finfo(np.float64).eps]
+        components = components[variances > 0]
         if len(components) == 0:
             raise ValueError(f"SpectralHash: all {X.shape[0]} training rows are equal; pass rows that differ.")
         self._weights = components.T.copy()

@@ -4,10 +4,10 @@ import threading
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from skhash import ITQ, LSH, PCAH, SpectralHash
-from skhash.hashers._blocks import map_in_order, single_threaded_blas
+from skhash.hashers._blocks import _blas_controller, map_in_order, single_threaded_blas
 
 X = np.random.RandomState(0).randn(700, 1280).astype(np.float32)
 HASHERS = [
@@ -19,7 +19,8 @@ HASHERS = [
 
 
 def blas_threads():
-    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    """Threads of the BLAS of NumPy and SciPy; other packages, such as faiss, may bring one of their own."""
+    return [library["num_threads"] for library in _blas_controller().info()]
 
 
 @pytest.mark.parametrize("hasher", HASHERS, ids=lambda hasher: type(hasher).__name__)

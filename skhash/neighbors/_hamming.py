@@ -1,0 +1,534 @@
+"""Nearest neighbours of binary codes."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import gen_batches
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .._sklearn import Interval, StrOptions, fit_context
+from ..codes import check_codes, to_words
+from ..metrics import mean_average_precision
+from ._brute import nearest, within_radius
+from ._ids import check_distinct, check_ids, check_unused, rows_of_ids
+
+_QUERIES_PER_TASK = 128
+
+
+class HammingNearestNeighbors(BaseEstimator):
+    """Find the database codes nearest to query codes in Hamming distance.
+
+    The search is exact. Neighbours come by rising distance, and those at equal distance by rising position, the order
+    in which codes were added; that order survives removals.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=5
+        Number of neighbours that `kneighbors` returns by default.
+
+    radius : float, default=2
+        Largest distance, in bits and inclusive, that `radius_neighbors` uses by default.
+
+    algorithm : {"auto", "brute"}, default="auto"
+        How to search; all give the same answers.
+
+    n_jobs : int, default=None
+        Number of threads; ``None`` means 1 unless in a :func:`joblib.parallel_config` context, ``-1`` all processors.
+
+    Attributes
+    ----------
+    codes_ : ndarray of shape (n_samples_fit_, n_bytes), dtype uint8
+        The database, in order of adding.
+
+    labels_ : ndarray of shape (n_samples_fit_,) or (n_samples_fit_, n_labels), or None
+        Labels of the database, when given.
+
+    ids_ : ndarray of shape (n_samples_fit_,), dtype int64
+        Names of the database codes.
+
+    n_samples_fit_ : int
+        Number of codes in the database.
+
+    n_features_in_ : int
+        Number of bytes of a code.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the byte columns, when `fit` got a data frame with string names.
+
+    See Also
+    --------
+    HammingNearestNeighborsTransformer : The same search as a graph for scikit-learn's estimators.
+
+    Examples
+    --------
+    >>> from skhash import HammingNearestNeighbors
+    >>> search = HammingNearestNeighbors(n_neighbors=2).fit([[0b0000], [0b0111], [0b0001]])
+    >>> distances, ids = search.kneighbors([[0b0011]])
+    >>> distances
+    array([[1, 1]], dtype=int32)
+    >>> ids
+    array([[1, 2]])
+    """
+
+    _parameter_constraints: dict = {
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "radius": [Interval(Real, 0, None, closed="left")],
+        "algorithm": [StrOptions({"auto", "brute"})],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(self, n_neighbors=5, *, radius=2, algorithm="auto", n_jobs=None):
+        self.n_neighbors = n_neighbors
+        self.radius = radius
+        self.algorithm = algorithm
+        self.n_jobs = n_jobs
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, codes: ArrayLike, y=None, *, ids=None):
+        """Make codes the database.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, n_bytes)
+            Packed codes: uint8, or integers from 0 to 255 of another dtype.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
+            Labels, only needed for `score` and the scorers of :mod:`skhash.metrics`.
+
+        ids : array-like of int of shape (n_samples,), default=None
+            Distinct names that searches return; by default the positions 0, 1, 2 and so on.
+
+        Returns
+        -------
+        self : HammingNearestNeighbors
+            Fitted search.
+
+        Raises
+        ------
+        TypeError
+            If `codes` or `ids` have a wrong dtype.
+        ValueError
+            If `codes` are no packed codes, an id occurs twice, or lengths differ.
+        """
+        codes = self._check_codes(codes, reset=True)
+        labels = self._check_labels(y, len(codes))
+        self._ids_given = ids is not None
+        self._n_added = 0
+        ids = self._new_ids(ids, len(codes), np.empty(0, dtype=np.int64))
+        self._n_added = len(codes)
+        self._set_database(codes, labels, ids)
+        return self
+
+    def add(self, codes: ArrayLike, y=None, *, ids=None):
+        """Append codes to the database.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, n_bytes)
+            Packed codes of the width of the database.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
+            Labels; needed exactly when `fit` got labels.
+
+        ids : array-like of int of shape (n_samples,), default=None
+            Names that are not in use; needed exactly when `fit` got ids. The default goes on counting positions,
+            those of removed codes included.
+
+        Returns
+        -------
+        self : HammingNearestNeighbors
+            With the longer database.
+
+        Raises
+        ------
+        TypeError
+            If `codes` or `ids` have a wrong dtype.
+        ValueError
+            If `codes` have another width, an id is in use or occurs twice, or labels or ids are given here but not
+            in `fit` or the other way round.
+        """
+        check_is_fitted(self)
+        codes = self._check_codes(codes, reset=False)
+        labels = self._check_labels(y, len(codes))
+        self._check_same_kind("y", labels is not None, self.labels_ is not None)
+        self._check_same_kind("ids", ids is not None, self._ids_given)
+        if labels is not None and labels.shape[1:] != self.labels_.shape[1:]:
+            raise ValueError(
+                f"{type(self).__name__}: y has shape {labels.shape}, the database's labels {self.labels_.shape}; "
+                "pass labels of the same kind."
+            )
+        ids = self._new_ids(ids, len(codes), self.ids_)
+        self._n_added += len(codes)
+        self._set_database(
+            np.concatenate([self.codes_, codes]),
+            None if labels is None else np.concatenate([self.labels_, labels]),
+            np.concatenate([self.ids_, ids]),
+        )
+        return self
+
+    def remove(self, ids):
+        """Remove codes from the database.
+
+        Parameters
+        ----------
+        ids : int or array-like of int
+            Names of the codes to remove.
+
+        Returns
+        -------
+        self : HammingNearestNeighbors
+            With the shorter database; the order of the rest is unchanged.
+
+        Raises
+        ------
+        TypeError
+            If `ids` are no integers.
+        ValueError
+            If an id is not in the database or occurs twice.
+        """
+        check_is_fitted(self)
+        owner = type(self).__name__
+        ids = check_ids(ids, owner=owner)
+        check_distinct(ids, owner=owner)
+        keep = np.ones(self.n_samples_fit_, dtype=bool)
+        keep[rows_of_ids(ids, self.ids_, owner=owner)] = False
+        self._set_database(self.codes_[keep], None if self.labels_ is None else self.labels_[keep], self.ids_[keep])
+        return self
+
+    def kneighbors(self, codes=None, n_neighbors=None, return_distance=True, *, where=None):
+        """Find the nearest database codes of each query.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_queries, n_bytes), default=None
+            Query codes. Without them, the neighbours of each database code are returned, itself excluded.
+
+        n_neighbors : int, default=None
+            How many; the parameter of the estimator when not given.
+
+        return_distance : bool, default=True
+            Whether to return the distances.
+
+        where : array-like of shape (n_samples_fit_,), dtype bool, or array-like of int, default=None
+            Restricts the search to the database codes at which a mask is true, or which these ids name.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_queries, n_neighbors), dtype int32
+            Number of bits that differ, rising along each row; only if `return_distance`.
+
+        ids : ndarray of shape (n_queries, n_neighbors), dtype int64
+            Names of the neighbours; equal distances come by rising position.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the search is not fitted.
+        TypeError
+            If `n_neighbors` is not an integer.
+        ValueError
+            If `codes` are no packed codes of the database's width, or fewer than `n_neighbors` codes can be found.
+        """
+        distances, rows = self._kneighbors(codes, n_neighbors, where)
+        ids = self.ids_[rows]
+        return (distances, ids) if return_distance else ids
+
+    def radius_neighbors(self, codes=None, radius=None, return_distance=True, *, where=None, sort_results=True):
+        """Find all database codes within a radius of each query.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_queries, n_bytes), default=None
+            Query codes. Without them, the neighbours of each database code are returned, itself excluded.
+
+        radius : float, default=None
+            Largest distance, in bits and inclusive; the parameter of the estimator when not given.
+
+        return_distance : bool, default=True
+            Whether to return the distances.
+
+        where : array-like of shape (n_samples_fit_,), dtype bool, or array-like of int, default=None
+            Restricts the search to the database codes at which a mask is true, or which these ids name.
+
+        sort_results : bool, default=True
+            Whether neighbours come by rising distance, ties by position; otherwise by position.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_queries,) of arrays, dtype int32
+            Number of bits that differ; only if `return_distance`.
+
+        ids : ndarray of shape (n_queries,) of arrays, dtype int64
+            Names of the neighbours.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the search is not fitted.
+        ValueError
+            If `codes` are no packed codes of the database's width, or `radius` is negative.
+        """
+        counts, distances, rows = self._radius_neighbors(codes, radius, where, sort_results)
+        ids = _split(self.ids_[rows], counts)
+        return (_split(distances, counts), ids) if return_distance else ids
+
+    def kneighbors_graph(self, codes=None, n_neighbors=None, mode="connectivity"):
+        """Compute the graph of nearest neighbours.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_queries, n_bytes), default=None
+            Query codes. Without them, each database code is joined to its neighbours, itself excluded.
+
+        n_neighbors : int, default=None
+            How many; the parameter of the estimator when not given.
+
+        mode : {"connectivity", "distance"}, default="connectivity"
+            Whether entries are ones or distances; distances of zero are stored.
+
+        Returns
+        -------
+        graph : scipy.sparse.csr_matrix of shape (n_queries, n_samples_fit_)
+            Columns are the rows of ``codes_``; entries of a row come by rising distance.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the search is not fitted.
+        ValueError
+            As in `kneighbors`, or if `mode` is unknown.
+        """
+        self._check_mode(mode)
+        distances, rows = self._kneighbors(codes, n_neighbors, where=None)
+        counts = np.full(len(rows), rows.shape[1])
+        return self._graph(counts, distances.ravel(), rows.ravel(), mode)
+
+    def radius_neighbors_graph(self, codes=None, radius=None, mode="connectivity", sort_results=True):
+        """Compute the graph of neighbours within a radius.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_queries, n_bytes), default=None
+            Query codes. Without them, each database code is joined to its neighbours, itself excluded.
+
+        radius : float, default=None
+            Largest distance, in bits and inclusive; the parameter of the estimator when not given.
+
+        mode : {"connectivity", "distance"}, default="connectivity"
+            Whether entries are ones or distances; distances of zero are stored.
+
+        sort_results : bool, default=True
+            Whether entries of a row come by rising distance, ties by position; otherwise by position.
+
+        Returns
+        -------
+        graph : scipy.sparse.csr_matrix of shape (n_queries, n_samples_fit_)
+            Columns are the rows of ``codes_``.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the search is not fitted.
+        ValueError
+            As in `radius_neighbors`, or if `mode` is unknown.
+        """
+        self._check_mode(mode)
+        counts, distances, rows = self._radius_neighbors(codes, radius, None, sort_results)
+        return self._graph(counts, distances, rows, mode)
+
+    def score(self, codes, y):
+        """Compute the tie-aware mean average precision of queries against the database.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_queries, n_bytes)
+            Query codes.
+
+        y : array-like of shape (n_queries,) or (n_queries, n_labels)
+            Labels of the queries.
+
+        Returns
+        -------
+        score : float
+            From 0 to 1, over the full ranking; see :func:`skhash.metrics.mean_average_precision`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the search is not fitted.
+        ValueError
+            If the database has no labels.
+        """
+        check_is_fitted(self)
+        if self.labels_ is None:
+            raise ValueError(f"{type(self).__name__}: score needs labels of the database; pass y to fit.")
+        return mean_average_precision(self._check_codes(codes, reset=False), self.codes_, y, self.labels_)
+
+    def _kneighbors(self, codes, n_neighbors, where):
+        """Return distances and rows of the database, each of shape (n_queries, n_neighbors)."""
+        check_is_fitted(self)
+        n_neighbors = self._check_n_neighbors(self.n_neighbors if n_neighbors is None else n_neighbors)
+        candidates = self._candidate_rows(where)
+        queries = self.codes_ if codes is None else self._check_codes(codes, reset=False)
+        excluded = None if codes is not None else self._find_in(candidates)
+        self._check_enough(n_neighbors, candidates, excluded)
+        n_wanted = n_neighbors if excluded is None else n_neighbors + 1
+        words = self._words if candidates is None else self._words[:, candidates]
+        parts = self._search_in_parallel(nearest, queries, words, n_wanted)
+        distances, positions = (np.concatenate(part) for part in zip(*parts, strict=True))
+        if excluded is not None:
+            distances, positions = _drop_self(distances, positions, excluded)
+        return distances, positions if candidates is None else candidates[positions]
+
+    def _radius_neighbors(self, codes, radius, where, sort_results):
+        """Return counts for each query, and the distances and rows of all neighbours one after the other."""
+        check_is_fitted(self)
+        radius = self._check_radius(self.radius if radius is None else radius)
+        candidates = self._candidate_rows(where)
+        queries = self.codes_ if codes is None else self._check_codes(codes, reset=False)
+        words = self._words if candidates is None else self._words[:, candidates]
+        parts = self._search_in_parallel(within_radius, queries, words, radius)
+        counts, distances, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
+        if candidates is not None:
+            rows = candidates[rows]
+        owners = np.repeat(np.arange(len(counts)), counts)
+        if codes is None:
+            others = rows != owners
+            distances, rows, owners = distances[others], rows[others], owners[others]
+            counts = np.bincount(owners, minlength=len(counts))
+        if not sort_results:
+            order = np.lexsort((rows, owners))
+            distances, rows = distances[order], rows[order]
+        return counts, distances, rows
+
+    def _search_in_parallel(self, function, queries, words, argument):
+        query_words = to_words(queries)
+        return Parallel(n_jobs=self.n_jobs, prefer="threads")(
+            delayed(function)(query_words[:, rows], words, argument)
+            for rows in gen_batches(len(queries), _QUERIES_PER_TASK)
+        )
+
+    def _graph(self, counts, distances, rows, mode):
+        data = np.ones(len(rows)) if mode == "connectivity" else distances.astype(np.float64)
+        pointers = np.concatenate([[0], np.cumsum(counts)])
+        return sparse.csr_matrix((data, rows, pointers), shape=(len(counts), self.n_samples_fit_))
+
+    def _set_database(self, codes, labels, ids):
+        self.codes_, self.labels_, self.ids_ = codes, labels, ids
+        self.n_samples_fit_ = len(codes)
+        self._words = to_words(codes)
+
+    def _candidate_rows(self, where):
+        """Turn a mask or ids into rising rows of the database, or None for all."""
+        if where is None:
+            return None
+        where = np.asarray(where)
+        if where.dtype != bool:
+            ids = check_ids(where, owner=type(self).__name__, name="where")
+            return np.unique(rows_of_ids(ids, self.ids_, owner=type(self).__name__))
+        if where.shape != (self.n_samples_fit_,):
+            raise ValueError(
+                f"{type(self).__name__}: where is a mask of shape {where.shape}, the database has "
+                f"{self.n_samples_fit_} codes; pass one boolean a code, in the order of ids_."
+            )
+        return np.flatnonzero(where)
+
+    def _find_in(self, candidates):
+        """For each row of the database, its position among the candidates, -1 where it is none."""
+        if candidates is None:
+            return np.arange(self.n_samples_fit_)
+        positions = np.full(self.n_samples_fit_, -1)
+        positions[candidates] = np.arange(len(candidates))
+        return positions
+
+    def _check_codes(self, codes, *, reset):
+        checked = check_codes(codes, name=type(self).__name__)
+        validate_data(self, codes if hasattr(codes, "columns") else checked, reset=reset, skip_check_array=True)
+        return checked
+
+    def _check_labels(self, y, n_samples):
+        if y is None:
+            return None
+        labels = np.asarray(y)
+        if labels.ndim not in (1, 2) or len(labels) != n_samples:
+            raise ValueError(
+                f"{type(self).__name__}: y has shape {labels.shape} but there are {n_samples} codes; "
+                "pass one label, or one row of a label indicator, a code."
+            )
+        return labels
+
+    def _check_same_kind(self, name, given, needed):
+        if given != needed:
+            state = "with" if needed else "without"
+            raise ValueError(
+                f"{type(self).__name__}: fit was called {state} {name}, so add must be called {state} {name} too."
+            )
+
+    def _new_ids(self, ids, n_samples, used_ids):
+        owner = type(self).__name__
+        if ids is None:
+            return np.arange(self._n_added, self._n_added + n_samples)
+        ids = check_ids(ids, owner=owner)
+        if len(ids) != n_samples:
+            raise ValueError(f"{owner}: got {len(ids)} ids for {n_samples} codes; pass one a code.")
+        check_distinct(ids, owner=owner)
+        check_unused(ids, used_ids, owner=owner)
+        return ids
+
+    def _check_n_neighbors(self, n_neighbors):
+        if isinstance(n_neighbors, (bool, np.bool_)) or not isinstance(n_neighbors, Integral):
+            raise TypeError(f"{type(self).__name__}: n_neighbors={n_neighbors!r} must be an integer.")
+        if n_neighbors < 1:
+            raise ValueError(f"{type(self).__name__}: n_neighbors={n_neighbors} must be >= 1.")
+        return int(n_neighbors)
+
+    def _check_radius(self, radius):
+        if isinstance(radius, (bool, np.bool_)) or not isinstance(radius, Real):
+            raise TypeError(f"{type(self).__name__}: radius={radius!r} must be a number of bits.")
+        if not radius >= 0:
+            raise ValueError(f"{type(self).__name__}: radius={radius} must be >= 0.")
+        return radius
+
+    def _check_mode(self, mode):
+        if mode not in ("connectivity", "distance"):
+            raise ValueError(f"{type(self).__name__}: mode={mode!r} must be 'connectivity' or 'distance'.")
+
+    def _check_enough(self, n_neighbors, candidates, excluded):
+        n_candidates = self.n_samples_fit_ if candidates is None else len(candidates)
+        if excluded is not None and (excluded >= 0).any():
+            n_candidates -= 1
+        if n_neighbors > n_candidates:
+            reason = "in the database" if candidates is None else "left by where"
+            if excluded is not None:
+                reason += " beside the query itself"
+            raise ValueError(
+                f"{type(self).__name__}: n_neighbors={n_neighbors} must be <= {n_candidates}, the number of codes "
+                f"{reason} (n_samples_fit={self.n_samples_fit_})."
+            )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.categorical = True
+        tags.input_tags.positive_only = True
+        return tags
+
+
+def _drop_self(distances, positions, excluded):
+    """Drop each query from its own row, or the last neighbour where the query is not among those found."""
+    is_self = positions == excluded[:, None]
+    n_found = positions.shape[1]
+    drop = np.where(is_self.any(axis=1), is_self.argmax(axis=1), n_found - 1)
+    keep = np.arange(n_found) != drop[:, None]
+    return distances[keep].reshape(-1, n_found - 1), positions[keep].reshape(-1, n_found - 1)
+
+
+def _split(values, counts):
+    """Cut an array into an object array of one array a query."""
+    parts = np.empty(len(counts), dtype=object)
+    for query, part in enumerate(np.split(values, np.cumsum(counts)[:-1])):
+        parts[query] = part
+    return parts
