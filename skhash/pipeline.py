@@ -2,6 +2,7 @@
 
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
 __all__ = ["RetrievalPipeline"]
 
@@ -167,6 +168,7 @@ class RetrievalPipeline(Pipeline):
 
     def _hash(self, X):
         """Send X through all steps but the last; None, which stands for the database, stays None."""
+        check_is_fitted(self)
         if X is None:
             return None
         for _, _, step in self._iter(with_final=False):

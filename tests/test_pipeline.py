@@ -101,8 +101,9 @@ def test_slices_clones_and_pickles(pipeline):
 
 
 def test_unfitted_pipeline_says_so():
-    with pytest.raises(NotFittedError):
-        make_pipeline().kneighbors(X[TEST])
+    for call in (lambda pipeline: pipeline.kneighbors(X[TEST]), lambda pipeline: pipeline.add(X[TEST])):
+        with pytest.raises(NotFittedError, match="RetrievalPipeline"):
+            call(make_pipeline())
 
 
 def test_passthrough_steps_are_passed_through(pipeline):
@@ -171,6 +172,7 @@ def test_several_metrics_transform_the_test_fold_once():
 
 
 def test_frames_from_set_output_pass_through_the_pipeline():
+    pytest.importorskip("pandas", reason="the test asks for frames")
     pipeline = make_pipeline().set_output(transform="pandas").fit(X[TRAIN], Y[TRAIN])
     assert pipeline.named_steps["search"].feature_names_in_.tolist() == ["itq0", "itq1", "itq2"]
     plain = make_pipeline().fit(X[TRAIN], Y[TRAIN])

@@ -1,7 +1,6 @@
 """HammingNearestNeighbors: the public surface against scikit-learn on unpacked bits, faiss and hand-worked cases."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.neighbors import NearestNeighbors
@@ -181,6 +180,7 @@ def test_one_code_and_one_query():
 
 
 def test_names_of_byte_columns_are_remembered():
+    pd = pytest.importorskip("pandas", reason="the test passes frames")
     frame = pd.DataFrame(DATABASE, columns=["itq0", "itq1", "itq2"])
     search = HammingNearestNeighbors().fit(frame)
     assert search.feature_names_in_.tolist() == ["itq0", "itq1", "itq2"]

@@ -1,0 +1,74 @@
+"""Discovery of all public estimators, and a small instance or more of each for the common suites."""
+
+import importlib
+import inspect
+import pkgutil
+
+from sklearn.base import BaseEstimator
+from sklearn.preprocessing import MinMaxScaler
+
+import skhash
+from skhash import (
+    ITQ,
+    LSH,
+    PCAH,
+    HammingNearestNeighbors,
+    HammingNearestNeighborsTransformer,
+    RetrievalPipeline,
+    SpectralHash,
+)
+from skhash.features import CNNFeatures, PixelFeatures
+from skhash.hashers._base import BaseHasher
+
+
+def public_modules():
+    """All importable modules of the package whose dotted names have no leading underscore."""
+    yield skhash
+    for module in pkgutil.walk_packages(skhash.__path__, "skhash."):
+        if not any(part.startswith("_") for part in module.name.split(".")):
+            yield importlib.import_module(module.name)
+
+
+def public_estimators():
+    """All estimator classes that a public module exports, by name."""
+    found = {}
+    for module in public_modules():
+        for name in getattr(module, "__all__", []):
+            value = getattr(module, name)
+            if inspect.isclass(value) and issubclass(value, BaseEstimator) and not inspect.isabstract(value):
+                found[name] = value
+    return dict(sorted(found.items()))
+
+
+# scikit-learn's checks fit on as few as two features, so hashers come with two bits.
+SMALL_INSTANCES = {
+    ITQ: [ITQ(2, max_iter=5, random_state=0)],
+    LSH: [LSH(2, random_state=0), LSH(13, orthogonal=True, random_state=0)],
+    PCAH: [PCAH(2), PCAH(2, rotation="random", random_state=0)],
+    SpectralHash: [SpectralHash(2), SpectralHash(11)],
+    HammingNearestNeighbors: [HammingNearestNeighbors()],
+    HammingNearestNeighborsTransformer: [
+        HammingNearestNeighborsTransformer(),
+        HammingNearestNeighborsTransformer(radius=3, mode="connectivity"),
+    ],
+    CNNFeatures: [CNNFeatures(image_size=32)],
+    PixelFeatures: [PixelFeatures(image_size=8)],
+    # A first step that takes no sparse rows: Pipeline's own tag says so of any pipeline with a dense step in it.
+    RetrievalPipeline: [
+        RetrievalPipeline(
+            [("scale", MinMaxScaler()), ("hash", LSH(2, random_state=0)), ("search", HammingNearestNeighbors())]
+        )
+    ],
+}
+
+# Their input is images or file paths, so that checks which feed tables of numbers do not apply; their own tests say
+# which of scikit-learn's checks run.
+TAKES_IMAGES = [CNNFeatures, PixelFeatures]
+
+ESTIMATORS = public_estimators()
+HASHERS = {name: estimator for name, estimator in ESTIMATORS.items() if issubclass(estimator, BaseHasher)}
+
+
+def instances(classes):
+    """Small instances of the classes given; a class without an entry in the table is an error."""
+    return [instance for cls in classes for instance in SMALL_INSTANCES[cls]]

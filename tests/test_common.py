@@ -1,0 +1,86 @@
+"""scikit-learn's checks over every estimator of the package, found by discovery."""
+
+import pytest
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils import estimator_checks
+from sklearn.utils._test_common.instance_generator import PER_ESTIMATOR_XFAIL_CHECKS
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+
+from tests.estimators import ESTIMATORS, HASHERS, SMALL_INSTANCES, TAKES_IMAGES, instances
+
+TABULAR = [estimator for estimator in ESTIMATORS.values() if estimator not in TAKES_IMAGES]
+
+# These checks fit on frames and transform arrays, and ignore the warning in scikit-learn's own test suite.
+WITHOUT_NAMES = pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
+
+# scikit-learn runs the following on its own estimators but leaves them out of `parametrize_with_checks`.
+CHECKS_OF_ALL = [
+    "check_param_validation",
+    "check_do_not_raise_errors_in_init_or_set_params",
+    "check_dataframe_column_names_consistency",
+]
+CHECKS_OF_HASHERS = [
+    "check_set_output_transform",
+    "check_set_output_transform_pandas",
+    "check_set_output_transform_polars",
+    "check_global_output_transform_pandas",
+    "check_global_set_output_transform_polars",
+    "check_transformer_get_feature_names_out",
+    "check_transformer_get_feature_names_out_pandas",
+    "check_get_feature_names_out_error",
+]
+
+
+def label(value):
+    return value if isinstance(value, str) else " ".join(repr(value).split())
+
+
+def test_discovery_finds_the_estimators_that_the_design_names():
+    assert {"ITQ", "LSH", "PCAH", "SpectralHash"} <= set(HASHERS)
+    assert {"HammingNearestNeighbors", "HammingNearestNeighborsTransformer", "RetrievalPipeline"} <= set(ESTIMATORS)
+    assert {"CNNFeatures", "PixelFeatures"} <= set(ESTIMATORS)
+
+
+def test_every_discovered_estimator_has_small_instances():
+    assert set(SMALL_INSTANCES) == set(ESTIMATORS.values())
+    assert all(SMALL_INSTANCES.values())
+
+
+def known_failures_of_scikit_learn(estimator):
+    """Pipeline fits its steps in place, which two checks forbid; scikit-learn keeps a list of such cases of its own."""
+    if isinstance(estimator, Pipeline):
+        return {
+            check: reason
+            for check, reason in PER_ESTIMATOR_XFAIL_CHECKS[Pipeline].items()
+            if check in ("check_dont_overwrite_parameters", "check_estimators_overwrite_params")
+        }
+    return {}
+
+
+@parametrize_with_checks(instances(TABULAR), expected_failed_checks=known_failures_of_scikit_learn)
+@WITHOUT_NAMES
+def test_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", instances(TABULAR), ids=label)
+def test_scikit_learn_really_runs_its_checks(estimator):
+    """Some tags switch nearly all checks off, which would look green."""
+    assert len(list(estimator_checks_generator(estimator))) >= 35
+
+
+@WITHOUT_NAMES
+@pytest.mark.parametrize("check", CHECKS_OF_ALL)
+@pytest.mark.parametrize("estimator", instances(set(TABULAR) - {ESTIMATORS["RetrievalPipeline"]}), ids=label)
+def test_checks_that_scikit_learn_keeps_to_itself(estimator, check):
+    getattr(estimator_checks, check)(type(estimator).__name__, clone(estimator))
+
+
+@WITHOUT_NAMES
+@pytest.mark.parametrize("check", CHECKS_OF_HASHERS)
+@pytest.mark.parametrize("estimator", instances(HASHERS.values()), ids=label)
+def test_output_checks_that_scikit_learn_keeps_to_itself(estimator, check):
+    if "polars" in check:
+        pytest.importorskip("polars", reason="the check writes polars frames")
+    getattr(estimator_checks, check)(type(estimator).__name__, clone(estimator))

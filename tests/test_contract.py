@@ -1,0 +1,219 @@
+"""The hasher contract of this package, over every hasher found by discovery."""
+
+import pickle
+import threading
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from threadpoolctl import threadpool_limits
+
+from skhash.codes import code_width, pack_bits, unpack_codes
+from tests.estimators import HASHERS, instances
+
+DIGITS, LABELS = load_digits(return_X_y=True)
+X, NEW = DIGITS[:400], DIGITS[400:700]
+
+every_hasher = pytest.mark.parametrize("hasher", instances(HASHERS.values()), ids=repr)
+
+
+@pytest.fixture
+def fitted(hasher):
+    return clone(hasher).fit(X, LABELS[:400])
+
+
+def test_discovery_is_not_empty():
+    assert len(HASHERS) >= 4
+
+
+@every_hasher
+@pytest.mark.parametrize("n_bits", [1, 7, 8, 12, 32])
+def test_codes_are_packed_signs_of_the_projections(hasher, n_bits):
+    hasher = clone(hasher).set_params(n_bits=n_bits).fit(X, LABELS[:400])
+    projections, codes = hasher.project(NEW), hasher.transform(NEW)
+    assert projections.shape == (len(NEW), n_bits)
+    assert codes.dtype == np.uint8
+    assert codes.shape == (len(NEW), -(-n_bits // 8))
+    assert hasher.n_bits_ == n_bits
+    np.testing.assert_array_equal(codes, pack_bits(projections >= 0))
+    padding = unpack_codes(codes)[:, n_bits:]
+    assert not padding.any()
+
+
+@every_hasher
+def test_n_bits_is_the_first_parameter_and_the_only_positional_one(hasher):
+    import inspect
+
+    first, *rest = inspect.signature(type(hasher)).parameters.values()
+    assert first.name == "n_bits"
+    assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in rest)
+
+
+@every_hasher
+def test_same_seed_same_codes(hasher, fitted):
+    np.testing.assert_array_equal(clone(hasher).fit(X, LABELS[:400]).transform(NEW), fitted.transform(NEW))
+
+
+@every_hasher
+def test_codes_do_not_depend_on_the_batch(hasher, fitted):
+    whole = fitted.project(NEW)
+    for size in (1, 3, 64, 299):
+        parts = [fitted.project(NEW[start : start + size]) for start in range(0, len(NEW), size)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@every_hasher
+def test_codes_do_not_depend_on_the_number_of_threads(hasher, fitted):
+    with threadpool_limits(1):
+        alone = clone(hasher).fit(X, LABELS[:400])
+        np.testing.assert_array_equal(alone.project(NEW), fitted.project(NEW))
+
+
+@every_hasher
+def test_float32_stays_float32_and_codes_agree_with_float64(hasher):
+    single, double = clone(hasher).fit(X.astype(np.float32)), clone(hasher).fit(X)
+    assert single.project(NEW.astype(np.float32)).dtype == np.float32
+    assert double.project(NEW).dtype == np.float64
+    differing = unpack_codes(single.transform(NEW.astype(np.float32)) ^ double.transform(NEW))
+    assert differing.mean() < 0.005
+
+
+@every_hasher
+def test_integers_and_lists_hash_as_their_floats(hasher, fitted):
+    expected = fitted.transform(NEW)
+    np.testing.assert_array_equal(fitted.transform(NEW.astype(int)), expected)
+    np.testing.assert_array_equal(fitted.transform(NEW.tolist()), expected)
+    np.testing.assert_array_equal(fitted.transform(np.asfortranarray(NEW)), expected)
+
+
+@every_hasher
+def test_sparse_rows_hash_as_dense_rows_or_are_refused_by_name(hasher, fitted):
+    rows = sparse.csr_matrix(NEW)
+    if not fitted.__sklearn_tags__().input_tags.sparse:
+        with pytest.raises(TypeError, match=type(hasher).__name__):
+            fitted.transform(rows)
+        return
+    np.testing.assert_allclose(fitted.project(rows), fitted.project(NEW), atol=1e-8)
+    refitted = clone(hasher).fit(sparse.csr_matrix(X), LABELS[:400])
+    assert unpack_codes(refitted.transform(rows) ^ fitted.transform(NEW)).mean() < 0.001
+
+
+@every_hasher
+def test_pickle_gives_the_same_codes(fitted):
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).transform(NEW), fitted.transform(NEW))
+
+
+@every_hasher
+def test_eight_threads_share_a_fitted_hasher(fitted):
+    expected, results = fitted.transform(NEW), [None] * 8
+
+    def work(index):
+        results[index] = fitted.transform(NEW)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        np.testing.assert_array_equal(result, expected)
+
+
+@every_hasher
+def test_data_frames_in_and_out(hasher):
+    pd = pytest.importorskip("pandas", reason="the test passes frames")
+    columns = [f"pixel{i}" for i in range(64)]
+    frame = pd.DataFrame(X, columns=columns)
+    hasher = clone(hasher).set_params(n_bits=12).set_output(transform="pandas").fit(frame)
+    codes = hasher.transform(pd.DataFrame(NEW, columns=columns))
+    name = type(hasher).__name__.lower()
+    assert codes.columns.tolist() == [f"{name}0", f"{name}1"]
+    assert set(codes.dtypes) == {np.dtype(np.uint8)}
+    assert hasher.feature_names_in_.tolist() == columns
+
+
+@every_hasher
+def test_partial_fit_first_chunk_is_fit(hasher, fitted):
+    if not hasattr(hasher, "partial_fit"):
+        pytest.skip(f"{type(hasher).__name__} has no partial_fit")
+    np.testing.assert_array_equal(clone(hasher).partial_fit(X).transform(NEW), fitted.transform(NEW))
+
+
+def with_value(value):
+    changed = X.copy()
+    changed[3, 7] = value
+    return changed
+
+
+@every_hasher
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (with_value(np.nan), r"contains NaN \(first at row 3, column 7\); drop or impute"),
+        (with_value(np.inf), r"contains infinity \(inf\) \(first at row 3, column 7\); drop or impute"),
+        (X[:0], "0 sample"),
+        (X[:1], "minimum of 2 is required"),
+        (X[:, :0], "0 feature"),
+        (X[0], "Expected 2D array"),
+        (X[:, :, None], "dim 3"),
+    ],
+    ids=["nan", "inf", "empty", "one-sample", "no-features", "one-dimensional", "three-dimensional"],
+)
+def test_bad_training_rows_are_refused_in_one_line(hasher, train, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        clone(hasher).fit(train)
+    assert "\n" not in str(raised.value)
+    assert type(hasher).__name__ in str(raised.value)
+
+
+@every_hasher
+@pytest.mark.parametrize(
+    ("queries", "message"),
+    [
+        (NEW[:, :10], "10 features, but .* expecting 64 features"),
+        (np.full((2, 64), np.nan), "contains NaN"),
+        (np.full((2, 64), -np.inf), "contains infinity"),
+        (NEW[:0], "0 sample"),
+    ],
+    ids=["width", "nan", "inf", "empty"],
+)
+def test_bad_queries_are_refused_in_one_line(hasher, fitted, queries, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        fitted.transform(queries)
+    assert "\n" not in str(raised.value)
+    assert type(hasher).__name__ in str(raised.value)
+
+
+@every_hasher
+@pytest.mark.parametrize("n_bits", [0, -1, 2.0, "16", None])
+def test_impossible_n_bits_are_refused_in_one_line(hasher, n_bits):
+    name = type(hasher).__name__
+    with pytest.raises(ValueError, match=rf"'n_bits' parameter of {name} must be an int in the range") as raised:
+        clone(hasher).set_params(n_bits=n_bits).fit(X)
+    assert "\n" not in str(raised.value)
+
+
+# LSH draws any number of directions, and a long direction gives SpectralHash several waves.
+WITHOUT_LIMIT = {"LSH", "SpectralHash"}
+
+
+@every_hasher
+def test_more_bits_than_the_data_support_are_served_or_refused_by_name(hasher):
+    name, hasher = type(hasher).__name__, clone(hasher).set_params(n_bits=65)
+    if name in WITHOUT_LIMIT:
+        assert hasher.fit(X).transform(NEW).shape == (len(NEW), code_width(65))
+        return
+    with pytest.raises(ValueError, match=f"{name}: n_bits=65 must be <= n_features=64; use") as raised:
+        hasher.fit(X)
+    assert "\n" not in str(raised.value)
+
+
+@every_hasher
+@pytest.mark.parametrize("method", ["project", "transform", "get_feature_names_out"])
+def test_unfitted_use_names_the_estimator(hasher, method):
+    arguments = () if method == "get_feature_names_out" else (X,)
+    with pytest.raises(NotFittedError, match=type(hasher).__name__):
+        getattr(clone(hasher), method)(*arguments)
