@@ -100,12 +100,12 @@ def within_radius(query_words: NDArray[np.uint64], database_words: NDArray[np.ui
     positions : ndarray of shape (counts.sum(),), dtype int64
         Columns of `database_words`; equal distances come by rising position.
     """
-    counts, distances, positions = [], [], []
-    for rows in gen_batches(query_words.shape[1], _QUERIES_PER_BLOCK):
-        block = _within_radius_block(query_words[:, rows], database_words, radius)
-        for parts, part in zip((counts, distances, positions), block, strict=True):
-            parts.append(part)
-    return np.concatenate(counts), np.concatenate(distances), np.concatenate(positions)
+    blocks = [
+        _within_radius_block(query_words[:, rows], database_words, radius)
+        for rows in gen_batches(query_words.shape[1], _QUERIES_PER_BLOCK)
+    ]
+    counts, distances, positions = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return counts, distances, positions
 
 
 def _within_radius_block(query_words, database_words, radius):

@@ -4,7 +4,6 @@ from numbers import Integral, Real
 
 import numpy as np
 from joblib import Parallel, delayed
-from numpy.typing import ArrayLike
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import gen_batches
@@ -88,7 +87,7 @@ class HammingNearestNeighbors(BaseEstimator):
         self.n_jobs = n_jobs
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, codes: ArrayLike, y=None, *, ids=None):
+    def fit(self, codes, y=None, *, ids=None):
         """Make codes the database.
 
         Parameters
@@ -123,7 +122,7 @@ class HammingNearestNeighbors(BaseEstimator):
         self._set_database(codes, labels, ids)
         return self
 
-    def add(self, codes: ArrayLike, y=None, *, ids=None):
+    def add(self, codes, y=None, *, ids=None):
         """Append codes to the database.
 
         Parameters
