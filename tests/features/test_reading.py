@@ -1,0 +1,125 @@
+"""Reading ahead in threads, reports, the search for broken files, progress."""
+
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+from skhash.features import PixelFeatures, UnreadableImage, find_unreadable_images
+from skhash.features._reading import prefetch
+
+pytest.importorskip("PIL.Image", reason="reads files with Pillow")
+
+
+@pytest.mark.parametrize(("n_items", "ahead", "n_jobs"), [(0, 3, 1), (1, 3, 1), (3, 3, 2), (50, 4, 3), (50, 1, 2)])
+def test_prefetch_keeps_the_order(n_items, ahead, n_jobs):
+    def slow_for_even(index):
+        time.sleep(0.002 * (index % 2 == 0))
+        return index * index
+
+    results = list(prefetch(slow_for_even, n_items, n_jobs=n_jobs, ahead=ahead))
+    assert results == [index * index for index in range(n_items)]
+
+
+def test_prefetch_never_runs_further_ahead_than_asked():
+    started = []
+    results = prefetch(started.append, 100, n_jobs=4, ahead=5)
+    for n_consumed in range(1, 101):
+        next(results)
+        time.sleep(0.0005)
+        assert len(started) <= n_consumed + 5
+
+
+def test_prefetch_stops_its_threads_when_the_consumer_stops():
+    results = prefetch(lambda index: index, 10_000, n_jobs=3, ahead=8)
+    next(results)
+    results.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("skhash-images")]
+
+
+def test_prefetch_raises_the_error_of_the_item():
+    def fail_at_three(index):
+        if index == 3:
+            raise KeyError(index)
+        return index
+
+    results = prefetch(fail_at_three, 10, n_jobs=2, ahead=8)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(KeyError):
+        next(results)
+
+
+@pytest.fixture
+def paths_with_two_broken(png_paths):
+    png_paths[3].write_bytes(b"no image")
+    png_paths[7].unlink()
+    return png_paths
+
+
+EXPECTED = [(3, "not an image in a format that Pillow reads"), (7, "the file does not exist")]
+
+
+def test_find_unreadable_images_lists_position_path_and_cause(paths_with_two_broken):
+    unreadable = find_unreadable_images(paths_with_two_broken, n_jobs=2)
+    assert unreadable == [
+        UnreadableImage(index, str(paths_with_two_broken[index]), message) for index, message in EXPECTED
+    ]
+
+
+def test_find_unreadable_images_is_empty_for_arrays(photos):
+    assert find_unreadable_images(photos) == []
+
+
+def test_find_unreadable_images_finds_a_file_truncated_at_its_end(png_paths):
+    png_paths[0].write_bytes(png_paths[0].read_bytes()[:-30])
+    assert [image.index for image in find_unreadable_images(png_paths)] == [0]
+
+
+def test_filtering_before_a_fit_keeps_images_and_labels_together(paths_with_two_broken):
+    labels = np.arange(12)
+    broken = [image.index for image in find_unreadable_images(paths_with_two_broken)]
+    kept = np.delete(np.array(paths_with_two_broken, dtype=object), broken)
+    features = PixelFeatures(8).fit_transform(kept)
+    assert len(features) == len(np.delete(labels, broken)) == 10
+
+
+def test_skipping_drops_rows_reports_them_and_warns_once(paths_with_two_broken, photos):
+    estimator = PixelFeatures(8, color="rgb", on_error="skip").fit(paths_with_two_broken)
+    with pytest.warns(UserWarning, match=r"PixelFeatures skipped 2 of 12 images, the first is image 3 ") as record:
+        features = estimator.transform(paths_with_two_broken)
+    assert len(record) == 1
+    assert "\n" not in str(record[0].message)
+    assert record[0].filename == __file__
+    assert [(image.index, image.message) for image in estimator.skipped_] == EXPECTED
+    kept = np.delete(photos, [3, 7], axis=0)
+    np.testing.assert_array_equal(features, PixelFeatures(8, color="rgb").fit_transform(kept))
+
+
+def test_report_is_of_the_last_transform(paths_with_two_broken, photos):
+    estimator = PixelFeatures(8, on_error="skip").fit(photos)
+    with pytest.warns(UserWarning, match="skipped 2"):
+        estimator.transform(paths_with_two_broken)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.transform(photos)
+    assert estimator.skipped_ == []
+
+
+def test_skipping_every_image_is_an_error(tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    with pytest.raises(ValueError, match="could read none of the 2 images: the first is image 0"):
+        PixelFeatures(8, on_error="skip").fit_transform(paths)
+
+
+def test_progress_goes_to_stderr_only_when_verbose(photos, capsys):
+    pytest.importorskip("tqdm", reason="draws the bar")
+    PixelFeatures(8).fit_transform(photos)
+    assert capsys.readouterr().err == ""
+    PixelFeatures(8, verbose=True).fit_transform(photos)
+    output = capsys.readouterr()
+    assert "PixelFeatures: 100%" in output.err
+    assert "12/12" in output.err
+    assert "image/s" in output.err
+    assert output.out == ""
