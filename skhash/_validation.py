@@ -53,7 +53,11 @@ def check_features(estimator, X, *, reset, accept_sparse=False, ensure_min_sampl
 
 
 def _one_line(name, error):
-    message = " ".join(str(error).split())
+    message = str(error)
+    # The list of names that differ is left as it is: one line of it would be unreadable.
+    if message.startswith("The feature names should match"):
+        return message
+    message = " ".join(message.split())
     return message if name in message else f"{name}: {message}"
 
 

@@ -12,7 +12,7 @@ from tests.estimators import ESTIMATORS, HASHERS, SMALL_INSTANCES, TAKES_IMAGES,
 TABULAR = [estimator for estimator in ESTIMATORS.values() if estimator not in TAKES_IMAGES]
 
 # These checks fit on frames and transform arrays, and ignore the warning in scikit-learn's own test suite.
-WITHOUT_NAMES = pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
+WITHOUT_NAMES = pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names:UserWarning")
 
 # scikit-learn runs the following on its own estimators but leaves them out of `parametrize_with_checks`.
 CHECKS_OF_ALL = [

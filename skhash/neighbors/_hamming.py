@@ -445,8 +445,12 @@ class HammingNearestNeighbors(BaseEstimator):
         return positions
 
     def _check_codes(self, codes, *, reset):
+        # Names of columns come first: a frame with the wrong ones may well hold NaN.
+        if hasattr(codes, "columns"):
+            validate_data(self, codes, reset=reset, skip_check_array=True)
         checked = check_codes(codes, name=type(self).__name__)
-        validate_data(self, codes if hasattr(codes, "columns") else checked, reset=reset, skip_check_array=True)
+        if not hasattr(codes, "columns"):
+            validate_data(self, checked, reset=reset, skip_check_array=True)
         return checked
 
     def _check_labels(self, y, n_samples):
