@@ -106,7 +106,7 @@ shown = split.query[:: len(split.query) // 8][:8]
 display = RetrievalGalleryDisplay.from_estimator(
     pipeline, images[shown], images[split.database], query_labels=labels[shown], n_neighbors=10, max_queries=8
 )
-path = Path("quickstart_gallery.png").resolve()
+path = Path("quickstart_gallery.png")
 display.figure_.savefig(path, dpi=120)
 cache.cleanup()
 print(f"\nThe picture is {path}")

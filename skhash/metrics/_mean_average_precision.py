@@ -58,7 +58,7 @@ def mean_average_precision(
         Labels of the database, of the same kind. None exactly where `database_codes` is None.
 
     k : int, default=None
-        Only the first `k` positions of a ranking count (mAP@k); all when not given (mAP@ALL).
+        Only the first `k` positions of a ranking count (mAP@k); all when not given (``mAP@ALL``).
 
     ties : {"expected", "best", "worst"}, default="expected"
         Order of items at equal distance: the mean over all orders, or the order with the highest or the
