@@ -593,13 +593,13 @@ def word_distances(query_words: NDArray[np.uint64], database_words: NDArray[np.u
 
     Returns
     -------
-    distances : ndarray of shape (n_queries, n_database), dtype uint8 or uint16
-        Number of bits that differ; uint8 where one word holds the code.
+    distances : ndarray of shape (n_queries, n_database), dtype uint8, uint16 or uint32
+        Number of bits that differ, in the smallest dtype that no distance fills.
     """
     distances = np.bitwise_count(query_words[0][:, None] ^ database_words[0])
     if len(query_words) == 1:
         return distances
-    distances = distances.astype(np.uint16)
+    distances = distances.astype(np.uint16 if 64 * len(query_words) < 2**16 else np.uint32)
     for query_word, database_word in zip(query_words[1:], database_words[1:], strict=True):
         distances += np.bitwise_count(query_word[:, None] ^ database_word)
     return distances

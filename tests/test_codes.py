@@ -109,10 +109,12 @@ def test_distances_of_several_blocks_against_unpacked_bits(monkeypatch):
     np.testing.assert_array_equal(hamming_distances(pack_bits(bits)), own)
 
 
-def test_distances_above_255_bits_do_not_wrap():
-    ones, zeros = np.full((1, 1000), 255, np.uint8), np.zeros((1, 1000), np.uint8)
-    assert hamming_distances(ones, zeros).tolist() == [[8000]]
-    assert paired_hamming_distances(ones, zeros).tolist() == [8000]
+@pytest.mark.parametrize("n_bytes", [32, 1000, 8192, 9000])
+def test_distances_of_long_codes_do_not_wrap(n_bytes):
+    """Around 2^8 and 2^16 bits a counter of 8 or 16 bits would start again from 0."""
+    ones, zeros = np.full((1, n_bytes), 255, np.uint8), np.zeros((1, n_bytes), np.uint8)
+    assert hamming_distances(ones, zeros).tolist() == [[8 * n_bytes]]
+    assert paired_hamming_distances(ones, zeros).tolist() == [8 * n_bytes]
 
 
 @given(code_arrays)

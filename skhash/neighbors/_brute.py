@@ -54,7 +54,14 @@ def _nearest_keys(query_words, database_words, n_neighbors):
     best = np.full((query_words.shape[1], n_neighbors), _NO_NEIGHBOR)
     for start, distances in _distance_blocks(query_words, database_words):
         # Later positions lose ties, so only a strictly smaller distance can enter.
-        enters = distances < (best.max(axis=1) >> _POSITION_BITS)[:, None]
+        bounds = best.max(axis=1) >> _POSITION_BITS
+        if start == 0 and distances.shape[1] > n_neighbors:
+            # Nothing is known yet. Selecting among distances of two bytes first is cheaper than among keys of eight.
+            smallest = np.partition(distances.astype(np.uint16), n_neighbors - 1, axis=1)
+            bounds = smallest[:, n_neighbors - 1].astype(np.int64) + 1
+        # In the small dtype of the distances, which no distance fills, the comparison makes no wide copies.
+        bounds = np.minimum(bounds, np.iinfo(distances.dtype).max).astype(distances.dtype)
+        enters = distances < bounds[:, None]
         if not enters.any():
             continue
         candidates = _candidate_keys(distances, enters, start, n_neighbors)
