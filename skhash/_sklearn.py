@@ -5,16 +5,6 @@ here, so that a change in a scikit-learn release is mended in one file.
 """
 
 from sklearn.base import _fit_context as fit_context
-from sklearn.utils._param_validation import HasMethods, Hidden, Interval, Options, StrOptions, validate_params
-from sklearn.utils._tags import get_tags
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-__all__ = [
-    "HasMethods",
-    "Hidden",
-    "Interval",
-    "Options",
-    "StrOptions",
-    "fit_context",
-    "get_tags",
-    "validate_params",
-]
+__all__ = ["Interval", "StrOptions", "fit_context", "validate_params"]

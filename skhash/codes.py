@@ -134,18 +134,19 @@ def check_codes(codes: ArrayLike, *, n_bits: int | None = None, name: str = "cod
 
 
 def _numeric_from_objects(array, name):
-    try:
-        return array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{name}: argument must be a string or a number-like byte array: packed uint8 codes, got objects ({error})."
-        ) from error
+    for value in array.flat:
+        if not isinstance(value, (int, float, np.number)) or isinstance(value, bool):
+            raise TypeError(
+                f"{name}: argument must be codes, not a string or object: a number 0-255 each, got {value!r}."
+            )
+    return array.astype(np.float64)
 
 
 def _bytes_from_numbers(array, name):
     """Cast integers 0-255 of any dtype to uint8 and refuse the rest, naming the first offending value."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"{name}: input contains NaN or infinity; packed codes are integers from 0 to 255.")
+        row = np.argwhere(~np.isfinite(array))[0][0]
+        raise ValueError(f"{name}: input contains NaN or infinity at row {row}; hash the floats with a hasher first.")
     wrong = (array < 0) | (array > 255)
     if array.dtype.kind == "f":
         wrong |= array != np.floor(array)
@@ -344,10 +345,6 @@ def hex_from_codes(codes: ArrayLike) -> list[str]:
     texts : list of str
         One string of ``2 * n_bytes`` digits a code.
 
-    See Also
-    --------
-    codes_from_hex : The inverse.
-
     Examples
     --------
     >>> from skhash.codes import hex_from_codes
@@ -374,10 +371,6 @@ def codes_from_hex(texts: Iterable[str]) -> NDArray[np.uint8]:
     ------
     ValueError
         If there are no strings, their lengths differ, or one is not hexadecimal.
-
-    See Also
-    --------
-    hex_from_codes : The inverse.
 
     Examples
     --------
@@ -415,10 +408,6 @@ def bitarrays_from_codes(codes: ArrayLike, n_bits: int | None = None) -> list[bi
     arrays : list of bitarray.bitarray
         One big-endian array of `n_bits` bits a code.
 
-    See Also
-    --------
-    codes_from_bitarrays : The inverse.
-
     Examples
     --------
     >>> from skhash.codes import bitarrays_from_codes
@@ -450,10 +439,6 @@ def codes_from_bitarrays(arrays: Iterable[bitarray]) -> NDArray[np.uint8]:
     ------
     ValueError
         If there are no arrays, they are empty, or their lengths differ.
-
-    See Also
-    --------
-    bitarrays_from_codes : The inverse.
 
     Examples
     --------

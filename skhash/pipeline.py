@@ -11,7 +11,7 @@ def _final_step_has(method):
     """Make a method available exactly when the last step has it, as scikit-learn's own pipeline methods are."""
 
     def check(pipeline):
-        getattr(pipeline._final_estimator, method)
+        getattr(pipeline.steps[-1][1], method)
         return True
 
     return check
@@ -95,7 +95,7 @@ class RetrievalPipeline(Pipeline):
         ids : ndarray of shape (n_queries, n_neighbors), dtype int64
             Names of the neighbours.
         """
-        return self._final_estimator.kneighbors(self._hash(X), n_neighbors, return_distance, **params)
+        return self.steps[-1][1].kneighbors(self._hash(X), n_neighbors, return_distance, **params)
 
     @available_if(_final_step_has("radius_neighbors"))
     def radius_neighbors(self, X=None, radius=None, return_distance=True, **params):
@@ -124,7 +124,7 @@ class RetrievalPipeline(Pipeline):
         ids : ndarray of shape (n_queries,) of arrays, dtype int64
             Names of the neighbours.
         """
-        return self._final_estimator.radius_neighbors(self._hash(X), radius, return_distance, **params)
+        return self.steps[-1][1].radius_neighbors(self._hash(X), radius, return_distance, **params)
 
     @available_if(_final_step_has("add"))
     def add(self, X, y=None, **params):
@@ -146,7 +146,7 @@ class RetrievalPipeline(Pipeline):
         self : RetrievalPipeline
             With the longer database; no step is fitted again.
         """
-        self._final_estimator.add(self._hash(X), y, **params)
+        self.steps[-1][1].add(self._hash(X), y, **params)
         return self
 
     @available_if(_final_step_has("remove"))
@@ -163,7 +163,7 @@ class RetrievalPipeline(Pipeline):
         self : RetrievalPipeline
             With the shorter database.
         """
-        self._final_estimator.remove(ids)
+        self.steps[-1][1].remove(ids)
         return self
 
     def _hash(self, X):
@@ -171,6 +171,4 @@ class RetrievalPipeline(Pipeline):
         check_is_fitted(self)
         if X is None:
             return None
-        for _, _, step in self._iter(with_final=False):
-            X = step.transform(X)
-        return X
+        return self[:-1].transform(X) if len(self.steps) > 1 else X

@@ -146,7 +146,7 @@ def test_check_codes_accepts_whole_numbers_of_any_dtype(dtype):
         ([[np.inf, 1.0]], ValueError, "NaN or infinity"),
         ([[True, False]], TypeError, "pack_bits"),
         ([["a", "b"]], TypeError, "dtype"),
-        (np.array([["a", 1]], dtype=object), TypeError, "number"),
+        (np.array([["12", 1]], dtype=object), TypeError, "number 0-255 each, got '12'"),
         ([1, 2], ValueError, "2D array"),
         (np.empty((0, 2), np.uint8), ValueError, "0 sample"),
         (np.empty((2, 0), np.uint8), ValueError, "0 feature"),

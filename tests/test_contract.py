@@ -196,6 +196,36 @@ def test_impossible_n_bits_are_refused_in_one_line(hasher, n_bits):
     assert "\n" not in str(raised.value)
 
 
+@every_hasher
+def test_true_is_no_number_of_bits(hasher):
+    with pytest.raises(ValueError, match=f"{type(hasher).__name__}: n_bits=True must be an integer"):
+        clone(hasher).set_params(n_bits=True).fit(X)
+
+
+@every_hasher
+def test_features_that_overflow_are_refused_instead_of_hashed_to_zeros(hasher):
+    name = type(hasher).__name__
+    with pytest.raises(ValueError, match=f"{name}: features .* overflow.*; scale them") as raised:
+        clone(hasher).fit(X * 1e307).transform(NEW * 1e307)
+    assert "\n" not in str(raised.value)
+
+
+@every_hasher
+def test_failed_fit_leaves_an_unfitted_hasher(hasher):
+    hasher = clone(hasher)
+    with pytest.raises(ValueError, match="overflow"):
+        hasher.fit(X * 1e307).transform(NEW * 1e307)
+    if type(hasher).__name__ != "LSH":  # whose fit has no products that could overflow
+        with pytest.raises(NotFittedError, match=type(hasher).__name__):
+            hasher.transform(NEW)
+
+
+@every_hasher
+def test_memory_order_of_the_training_rows_does_not_matter(hasher, fitted):
+    columns_first = clone(hasher).fit(np.asfortranarray(X), LABELS[:400])
+    np.testing.assert_array_equal(columns_first.project(np.asfortranarray(NEW)), fitted.project(NEW))
+
+
 # LSH draws any number of directions, and a long direction gives SpectralHash several waves.
 WITHOUT_LIMIT = {"LSH", "SpectralHash"}
 

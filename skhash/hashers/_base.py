@@ -12,7 +12,7 @@ from .._sklearn import Interval, fit_context
 from .._validation import check_features
 from ..codes import code_width, pack_bits
 from ._blocks import apply_to_rows
-from ._statistics import RunningStatistics
+from ._statistics import RunningStatistics, check_finite_statistics
 
 
 class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
@@ -55,6 +55,8 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             If a parameter is out of its range, `X` holds NaN or infinity or fewer than two rows, or the data cannot
             support `n_bits` bits.
         """
+        if isinstance(self.n_bits, bool):
+            raise ValueError(f"{type(self).__name__}: n_bits={self.n_bits} must be an integer >= 1.")
         X = self._check_features(X, reset=True, ensure_min_samples=2)
         self._fit(X, y)
         self.n_bits_ = int(self.n_bits)
@@ -82,7 +84,13 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         check_is_fitted(self)
         X = self._check_features(X, reset=False)
-        return apply_to_rows(self._project_rows, X, self.n_bits_)
+        projections = apply_to_rows(self._project_rows, X, self.n_bits_)
+        if not np.isfinite(projections).all():
+            raise ValueError(
+                f"{type(self).__name__}: features up to {abs(X).max():.3g} overflow in {X.dtype}; scale them, for "
+                "example with sklearn.preprocessing.StandardScaler."
+            )
+        return projections
 
     def transform(self, X) -> NDArray[np.uint8]:
         """Hash features to packed codes.
@@ -110,6 +118,10 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         accept_sparse = self.__sklearn_tags__().input_tags.sparse
         return check_features(self, X, reset=reset, accept_sparse=accept_sparse, ensure_min_samples=ensure_min_samples)
 
+    def __sklearn_is_fitted__(self):
+        # scikit-learn would take the number of features, which is set before the fit can fail, for a fit.
+        return hasattr(self, "n_bits_")
+
     @property
     def _n_features_out(self):
         return code_width(self.n_bits_)
@@ -123,19 +135,18 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 class LinearHasher(BaseHasher, metaclass=ABCMeta):
     """Base of hashers that compute ``sign((x - mean) W)`` and learn from statistics that can be merged.
 
-    A subclass supplies ``_solve(X)``, which sets ``components_`` and returns the matrix W of shape
-    (n_features, n_bits) from ``self.statistics_``, and names in ``_with_scatter`` whether it needs the scatter matrix.
+    A subclass supplies ``_solve``, which sets ``components_`` and returns the matrix W of shape (n_features, n_bits),
+    and names in ``_with_scatter`` whether it needs the scatter matrix.
     """
 
     _with_scatter = True
 
     @abstractmethod
-    def _solve(self, X, previous_weights):
+    def _solve(self, X, statistics, previous_weights):
         """Learn W from the statistics; `X` are the rows that came last, `previous_weights` W before them or None."""
 
     def _fit(self, X, y):
-        self.statistics_ = RunningStatistics.from_rows(X, with_scatter=self._with_scatter)
-        self._learn(X, previous_weights=None)
+        self._learn(X, RunningStatistics.from_rows(X, with_scatter=self._with_scatter), previous_weights=None)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
@@ -161,7 +172,7 @@ class LinearHasher(BaseHasher, metaclass=ABCMeta):
         ValueError
             As in `fit`, or if `n_bits` was changed since the first call.
         """
-        if not hasattr(self, "statistics_"):
+        if not hasattr(self, "n_bits_"):
             return self.fit(X, y)
         if self.n_bits != self.n_bits_:
             raise ValueError(
@@ -169,15 +180,18 @@ class LinearHasher(BaseHasher, metaclass=ABCMeta):
                 "call fit to start again."
             )
         X = self._check_features(X, reset=False)
-        self.statistics_ = self.statistics_.merge(RunningStatistics.from_rows(X, with_scatter=self._with_scatter))
-        self._learn(X, previous_weights=self._weights)
+        new = RunningStatistics.from_rows(X, with_scatter=self._with_scatter)
+        self._learn(X, self.statistics_.merge(new), previous_weights=self._weights)
         return self
 
-    def _learn(self, X, previous_weights):
-        self._weights = self._solve(X, previous_weights)
-        self.mean_ = self.statistics_.mean.astype(X.dtype)
+    def _learn(self, X, statistics, previous_weights):
+        check_finite_statistics(self, statistics)
+        # Nothing is kept of rows that a method refuses.
+        self._weights = self._solve(X, statistics, previous_weights)
+        self.statistics_ = statistics
+        self.mean_ = statistics.mean.astype(X.dtype)
         # (x - mean) W = x W - mean W: the mean costs n_bits subtractions a row instead of n_features.
-        self._offsets = self.statistics_.mean @ self._weights
+        self._offsets = statistics.mean @ self._weights
 
     def _project_rows(self, X):
         projections = X @ self._weights.astype(X.dtype, copy=False)

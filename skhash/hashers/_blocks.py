@@ -28,6 +28,11 @@ def _blas_controller():
 
 
 _blas_lock = threading.RLock()
+_worker = threading.local()
+
+
+def _mark_worker():
+    _worker.is_worker = True
 
 
 def _forget_lock():
@@ -52,6 +57,10 @@ def single_threaded_blas():
     n_threads : int
         Number of threads that BLAS may use outside.
     """
+    if getattr(_worker, "is_worker", False):
+        # The thread that waits for this worker's result holds the limit already.
+        yield 1
+        return
     with _blas_lock:
         libraries = _blas_controller().info()
         n_threads = max((library["num_threads"] for library in libraries), default=1)
@@ -59,10 +68,11 @@ def single_threaded_blas():
             yield n_threads
 
 
-def map_in_order(function: Callable, items: Iterable) -> Iterator:
+def map_in_order(function: Callable, items: Iterable, *, n_pending: int | None = None) -> Iterator:
     """Apply a function to items on as many threads as BLAS may use, yielding results in order.
 
-    At most two results a thread exist at a time, so that a consumer that adds them up needs little memory.
+    Few results exist at a time, so that a consumer that adds them up needs little memory. BLAS stays limited until the
+    iterator is exhausted or closed.
 
     Parameters
     ----------
@@ -72,24 +82,47 @@ def map_in_order(function: Callable, items: Iterable) -> Iterator:
     items : iterable
         What to apply it to.
 
+    n_pending : int, default=None
+        How many results may exist or be in the making at a time; two a thread by default and at most.
+
     Yields
     ------
     result : object
         ``function(item)``, in the order of the items.
     """
     with single_threaded_blas() as n_threads:
+        n_pending = min(2 * n_threads, n_pending or 2 * n_threads)
         items = iter(items)
         head = list(islice(items, 2))
-        if n_threads == 1 or len(head) < 2:
+        if n_threads == 1 or n_pending == 1 or len(head) < 2:
             yield from map(function, head)
             yield from map(function, items)
             return
-        with ThreadPoolExecutor(n_threads) as pool:
+        with ThreadPoolExecutor(min(n_threads, n_pending), initializer=_mark_worker) as pool:
             pending = [pool.submit(function, item) for item in head]
-            pending += [pool.submit(function, item) for item in islice(items, 2 * n_threads - 2)]
+            pending += [pool.submit(function, item) for item in islice(items, n_pending - 2)]
             while pending:
                 yield pending.pop(0).result()
                 pending += [pool.submit(function, item) for item in islice(items, 1)]
+
+
+def block_of(X, rows):
+    """Take rows in one memory order whatever that of X, because BLAS rounds differently for another one.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+        Matrix.
+
+    rows : slice
+        Which rows.
+
+    Returns
+    -------
+    block : {ndarray, CSR matrix} of shape (n_rows, n_features)
+        C-contiguous if dense; a view where X is.
+    """
+    return X[rows] if sparse.issparse(X) else np.ascontiguousarray(X[rows])
 
 
 def apply_to_rows(function: Callable, X, n_outputs: int) -> np.ndarray:
@@ -116,11 +149,12 @@ def apply_to_rows(function: Callable, X, n_outputs: int) -> np.ndarray:
     result = np.empty((X.shape[0], n_outputs), dtype=X.dtype)
 
     def fill(rows):
-        block = X[rows]
+        block = block_of(X, rows)
         n_rows = block.shape[0]
         if n_rows < BLOCK_ROWS and not sparse.issparse(X):
             block = np.concatenate([block, np.zeros((BLOCK_ROWS - n_rows, X.shape[1]), dtype=X.dtype)])
-        result[rows] = function(block)[:n_rows]
+        with np.errstate(over="ignore", invalid="ignore"):
+            result[rows] = function(block)[:n_rows]
 
     for _ in map_in_order(fill, gen_batches(X.shape[0], BLOCK_ROWS)):
         pass

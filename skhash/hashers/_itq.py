@@ -7,7 +7,7 @@ from sklearn.utils import check_random_state, gen_batches
 
 from .._sklearn import Interval
 from ._base import LinearHasher
-from ._blocks import map_in_order
+from ._blocks import block_of, map_in_order
 from ._linear_algebra import procrustes_rotation, random_rotation, supported_components
 
 _BLOCK_ROWS = 1024
@@ -45,7 +45,8 @@ class ITQ(LinearHasher):
         The learned rotation.
 
     quantization_errors_ : ndarray of shape (max_iter,)
-        Error per training row, :math:`\lVert B - VR \rVert_F^2 / n`, at each turn; it never rises.
+        Error per training row, :math:`\lVert B - VR \rVert_F^2 / n`, at each turn; it never rises. Of the first chunk
+        after `partial_fit`.
 
     n_iter_ : int
         Number of turns taken.
@@ -72,8 +73,8 @@ class ITQ(LinearHasher):
     Notes
     -----
     `partial_fit` updates mean and components exactly, from merged statistics. The rotation is a function of the rows
-    themselves: it starts at the one that stays closest to the previous hash functions and is then learned from the
-    newest chunk alone.
+    themselves, which are gone: it is learned from the first chunk and then kept, turned along with the components so
+    that the hash functions change as little as possible. So pass a first chunk of some thousand rows.
 
     References
     ----------
@@ -100,27 +101,27 @@ class ITQ(LinearHasher):
         self.max_iter = max_iter
         self.random_state = random_state
 
-    def _solve(self, X, previous_weights):
-        components, _ = supported_components(self, self.n_bits, self.statistics_)
+    def _solve(self, X, statistics, previous_weights):
+        components, _ = supported_components(self, self.n_bits, statistics)
         if previous_weights is None:
             start = random_rotation(self.n_bits, check_random_state(self.random_state))
+            projections = self._centred_projections(X, statistics.mean, components)
+            rotation, self.quantization_errors_ = _learn_rotation(projections, start, self.max_iter)
+            self.n_iter_ = self.max_iter
         else:
-            start = procrustes_rotation(previous_weights.T @ components.T)
-        projections = self._centred_projections(X, components)
-        rotation, self.quantization_errors_ = _learn_rotation(projections, start, self.max_iter)
+            rotation = procrustes_rotation(previous_weights.T @ components.T)
         self.components_ = components.astype(X.dtype)
         self.rotation_ = rotation
-        self.n_iter_ = self.max_iter
         return components.T @ rotation
 
-    def _centred_projections(self, X, components):
+    def _centred_projections(self, X, mean, components):
         """Compute V in the dtype of X; blocks keep the temporaries small."""
-        offsets = (self.statistics_.mean @ components.T).astype(X.dtype)
+        offsets = (mean @ components.T).astype(X.dtype)
         weights = np.ascontiguousarray(components.T.astype(X.dtype))
         projections = np.empty((X.shape[0], len(components)), dtype=X.dtype)
 
         def fill(rows):
-            projections[rows] = X[rows] @ weights - offsets
+            projections[rows] = block_of(X, rows) @ weights - offsets
 
         for _ in map_in_order(fill, gen_batches(X.shape[0], _BLOCK_ROWS)):
             pass

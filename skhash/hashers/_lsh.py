@@ -79,7 +79,7 @@ class LSH(LinearHasher):
         self.orthogonal = orthogonal
         self.random_state = random_state
 
-    def _solve(self, X, previous_weights):
+    def _solve(self, X, statistics, previous_weights):
         if previous_weights is not None:
             return previous_weights
         n_features = X.shape[1]

@@ -84,8 +84,8 @@ class PCAH(LinearHasher):
         self.rotation = rotation
         self.random_state = random_state
 
-    def _solve(self, X, previous_weights):
-        components, variances = supported_components(self, self.n_bits, self.statistics_)
+    def _solve(self, X, statistics, previous_weights):
+        components, variances = supported_components(self, self.n_bits, statistics)
         # A rotation drawn anew with every chunk would change every bit.
         rotation = self._draw_rotation() if previous_weights is None else self.rotation_
         self.components_ = components.astype(X.dtype)

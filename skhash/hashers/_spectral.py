@@ -5,7 +5,7 @@ import numpy as np
 from ._base import BaseHasher
 from ._blocks import apply_to_rows
 from ._linear_algebra import principal_components
-from ._statistics import RunningStatistics
+from ._statistics import RunningStatistics, check_finite_statistics
 
 
 class SpectralHash(BaseHasher):
@@ -82,6 +82,7 @@ class SpectralHash(BaseHasher):
 
     def _fit(self, X, y):
         statistics = RunningStatistics.from_rows(X, with_scatter=True)
+        check_finite_statistics(self, statistics)
         n_components = min(self.n_bits, X.shape[1])
         components, variances = principal_components(statistics, n_components)
         # Directions without variance have no range to put a wave on.

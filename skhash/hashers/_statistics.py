@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import gen_batches
 
-from ._blocks import map_in_order
+from ._blocks import block_of, map_in_order
 
 # Large enough that the merge, n_features ** 2 operations a block, costs little beside the products.
 _BLOCK_ROWS = 4096
+# Scatter matrices of blocks that wait to be merged take this much memory at most, or one of them if it is larger.
+_PENDING_BYTES = 2**27
 
 
 @dataclass(frozen=True)
@@ -60,20 +62,26 @@ class RunningStatistics:
         """
 
         def of_block(rows):
-            block = X[rows].astype(np.float64)
-            if sparse.issparse(block):
-                return cls._from_sparse_block(block, with_scatter)
-            mean = block.mean(axis=0)
-            if not with_scatter:
-                return cls(len(block), mean, None)
-            block -= mean
-            return cls(len(block), mean, block.T @ block)
+            block = block_of(X, rows).astype(np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):
+                if sparse.issparse(block):
+                    return cls._from_sparse_block(block, with_scatter)
+                return cls._from_dense_block(block, with_scatter)
 
-        blocks = map_in_order(of_block, gen_batches(X.shape[0], _BLOCK_ROWS))
+        n_pending = max(1, _PENDING_BYTES // (8 * X.shape[1] ** 2)) if with_scatter else None
+        blocks = map_in_order(of_block, gen_batches(X.shape[0], _BLOCK_ROWS), n_pending=n_pending)
         total = next(blocks)
         for statistics in blocks:
             total = total.merge(statistics)
         return total
+
+    @classmethod
+    def _from_dense_block(cls, block, with_scatter):
+        mean = block.mean(axis=0)
+        if not with_scatter:
+            return cls(len(block), mean, None)
+        block -= mean
+        return cls(len(block), mean, block.T @ block)
 
     @classmethod
     def _from_sparse_block(cls, block, with_scatter):
@@ -104,3 +112,27 @@ class RunningStatistics:
         weight = self.n_samples * other.n_samples / n_samples
         scatter = self.scatter + other.scatter + weight * np.outer(difference, difference)
         return RunningStatistics(n_samples, mean, scatter)
+
+
+def check_finite_statistics(estimator, statistics):
+    """Refuse features so large that their products overflow.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Named in the error.
+
+    statistics : RunningStatistics
+        Of the training features.
+
+    Raises
+    ------
+    ValueError
+        If the mean or the scatter matrix is not finite.
+    """
+    scatter = statistics.scatter
+    if not np.isfinite(statistics.mean).all() or (scatter is not None and not np.isfinite(scatter).all()):
+        raise ValueError(
+            f"{type(estimator).__name__}: features are so large that their products overflow; scale them, for example "
+            "with sklearn.preprocessing.StandardScaler."
+        )

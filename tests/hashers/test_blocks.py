@@ -69,6 +69,16 @@ def test_limit_of_one_thread_holds_while_another_caller_comes_and_goes():
     assert blas_threads() == before
 
 
+def test_limit_inside_a_worker_does_not_wait_for_the_consumer():
+    """The consumer holds the limit while it waits for the worker: taking it again there never ended."""
+
+    def work(item):
+        with single_threaded_blas() as n_threads:
+            return n_threads, item
+
+    assert list(map_in_order(work, range(6))) == [(1, item) for item in range(6)]
+
+
 def test_nested_limits_report_one_thread_and_restore():
     before = blas_threads()
     with single_threaded_blas() as outer, single_threaded_blas() as inner:
