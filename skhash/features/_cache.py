@@ -24,8 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ._containers import image_path
-from ._images import decode_image, open_regular_file
+from .._images import decode_image, image_path, open_regular_file
 
 _MAGIC = b"SKHFEAT1"
 _HEADER = struct.Struct("<8sI")

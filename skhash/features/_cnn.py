@@ -8,11 +8,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from .._images import ImageReadError, image_path
 from .._optional import import_optional
 from .._sklearn import Interval, StrOptions, fit_context
 from ._cache import FeatureCache, image_digest
-from ._containers import UnreadableImage, check_images, image_path
-from ._images import ImageReadError
+from ._containers import UnreadableImage, check_images
 from ._reading import finish_skipping, image_progress, prefetch, raise_unreadable, read_or_report
 
 
@@ -92,7 +92,9 @@ class CNNFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     -----
     Padding, batch norm and rectifiers are folded into the convolutions, and the batch is laid out with the channels
     last, where the network can be traced by torch.fx and the result agrees; `benchmarks/features_speed.py` measures
-    the gain. Torch's number of threads is left as it is. A pickle holds the parameters of the estimator, not the
+    the gain. On a CPU such a network runs on as many threads as torch has (`torch.set_num_threads` or the environment
+    variable OMP_NUM_THREADS), each with its own part of the batch; the setting itself is left as it is. A named
+    backbone with its own weights is loaded once a process. A pickle holds the parameters of the estimator, not the
     loaded network, which is loaded again on first use and has to be the same.
 
     References
@@ -278,9 +280,9 @@ class CNNFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _load_network(self):
         import_optional("torch", extra="deep", feature=type(self).__name__)
-        from ._cnn_network import FeatureNetwork
+        from ._cnn_network import load_network
 
-        return FeatureNetwork(
+        return load_network(
             self.backbone,
             image_size=self.image_size,
             layer=self.layer,

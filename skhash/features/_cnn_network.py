@@ -8,15 +8,18 @@ import copy
 import hashlib
 import os
 import pickle
+import threading
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
 
 from .._optional import import_optional
 from ._cache import text_digest
 from ._cnn_speed import fold_network, trace_network
+from ._cnn_threads import map_parts, run_on_one_thread
 
 # Part of the identity of cached features: to be raised with any change of what is computed.
 _VERSION = "1"
@@ -28,8 +31,40 @@ _PRESETS = {
 }
 
 
+def load_network(backbone, **options) -> "FeatureNetwork":
+    """Return the network of a backbone; for a named one with its own weights the same one again.
+
+    Searches over parameters fit many copies of an estimator, each of which would load the same network.
+
+    Parameters
+    ----------
+    backbone : str, nn.Module or callable
+        As in `CNNFeatures`.
+
+    **options : dict
+        The other parameters of `FeatureNetwork`.
+
+    Returns
+    -------
+    network : FeatureNetwork
+        The network.
+
+    Raises
+    ------
+    ValueError
+        If the backbone, its weights or the device cannot be used.
+    """
+    # A module or a file may hold other weights than at the last call.
+    if isinstance(backbone, str) and isinstance(options["preprocess"], str) and options["weights"] is None:
+        return _load_named_network(backbone, **options)
+    return FeatureNetwork(backbone, **options)
+
+
 class FeatureNetwork:
     """A function that maps pixels to pooled features.
+
+    The network runs once when it is loaded, which finds what is wrong with it and the number of features. It is
+    rewritten to run faster on the first call, because images that are all cached need no call.
 
     Parameters
     ----------
@@ -85,16 +120,20 @@ class FeatureNetwork:
             network = _check_callable(backbone, layer=layer, weights=weights)
         self._preprocess = _resolve_preprocess(preprocess, self._device)
         self._network = network
+        self._traceable = None
         self.digest = None
-        probe = self._prepare(
-            np.random.default_rng(0).integers(256, size=(2, image_size, image_size, 3), dtype=np.uint8)
-        )
         if isinstance(network, nn.Module):
             if not callable(preprocess):
                 identity = (_VERSION, _hash_module(network), str(layer), str(preprocess), str(image_size))
                 self.digest = text_digest(*identity)
-            self._network = _speed_up(network.to(self._device), layer, probe)
-        self.n_features = self._forward(probe).shape[1]
+            network = network.to(self._device, memory_format=torch.channels_last)
+            self._network = _cut_at_layer(network, layer)
+            self._traceable = network, layer
+        self._lock = threading.Lock()
+        forward = partial(self._forward, self._network, self._probe())
+        is_module_on_cpu = isinstance(network, nn.Module) and self._device.type == "cpu"
+        self._expected = run_on_one_thread(forward) if is_module_on_cpu else forward()
+        self.n_features = self._expected.shape[1]
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Compute the features of a batch.
@@ -109,7 +148,25 @@ class FeatureNetwork:
         features : ndarray of shape (n_images, n_features)
             float32 features.
         """
-        return self._forward(self._prepare(pixels))
+        network = self._fast_network()
+        batch = self._prepare(pixels)
+        forward = partial(self._forward, network)
+        # Code of the caller may not be meant for several threads; what could be traced is torch's own.
+        on_threads = isinstance(network, fx.GraphModule) and batch.device.type == "cpu"
+        return map_parts(forward, batch) if on_threads else forward(batch)
+
+    def _fast_network(self):
+        """Return the network, on the first call after an attempt to rewrite it."""
+        with self._lock:
+            if self._traceable is not None:
+                fast = _speed_up(*self._traceable, self._probe(), self._expected)
+                self._network = self._network if fast is None else fast
+                self._traceable = None
+            return self._network
+
+    def _probe(self):
+        shape = (2, self.image_size, self.image_size, 3)
+        return self._prepare(np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8))
 
     def _prepare(self, pixels):
         images = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
@@ -122,9 +179,13 @@ class FeatureNetwork:
         # Convolutions on a CPU run fastest on this layout.
         return batch.contiguous(memory_format=torch.channels_last)
 
-    def _forward(self, batch):
+    def _forward(self, network, batch):
         with torch.inference_mode():
-            return _pool(_run(self._network, batch), len(batch)).to(torch.float32).cpu().numpy()
+            return _pool(_run(network, batch), len(batch)).to(torch.float32).cpu().numpy()
+
+
+# Room for the few image sizes that a search compares; a network takes about 15 MB.
+_load_named_network = lru_cache(maxsize=4)(FeatureNetwork)
 
 
 def _run(network, batch):
@@ -149,26 +210,26 @@ def _pool(output, n_images):
     )
 
 
-def _speed_up(network, layer, probe):
-    """Return the fastest form of a network that computes the same, which is the network itself at worst."""
+def _cut_at_layer(network, layer):
     if layer is not None and layer not in dict(network.named_modules()):
         known = [name for name, _ in network.named_modules() if name]
         raise ValueError(
             f"CNNFeatures: the backbone has no layer {layer!r}; its last layers are {known[-8:]}, and "
             "backbone.named_modules() lists all of them."
         )
-    network = network.to(memory_format=torch.channels_last)
-    plain = network if layer is None else _LayerOutput(network, layer)
-    with torch.inference_mode():
-        expected = _pool(_run(plain, probe), len(probe))
+    return network if layer is None else _LayerOutput(network, layer)
+
+
+def _speed_up(network, layer, probe, expected):
+    """Return a faster form of a network that maps `probe` to `expected`, too, or None where there is none."""
     # Tracing follows most networks; those with control flow that depends on the data raise errors of many kinds, and
     # any network whose traced form differs is used as it is.
     with contextlib.suppress(Exception), torch.no_grad():
         folded = fold_network(trace_network(network, layer))
-        tolerance = 1e-5 * float(expected.abs().max())
-        if torch.allclose(_pool(folded(probe), len(probe)), expected, rtol=1e-4, atol=tolerance):
+        features = _pool(folded(probe), len(probe)).cpu().numpy()
+        if np.allclose(features, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max()):
             return folded
-    return plain
+    return None
 
 
 class _LayerOutput(nn.Module):
@@ -178,15 +239,18 @@ class _LayerOutput(nn.Module):
         super().__init__()
         self._network = network
         self._layer = layer
+        self._lock = threading.Lock()
 
     def forward(self, batch):
         outputs = []
         layer = self._network.get_submodule(self._layer)
-        handle = layer.register_forward_hook(lambda module, inputs, output: outputs.append(output))
-        try:
-            self._network(batch)
-        finally:
-            handle.remove()
+        # The hook would catch the outputs of other threads, too.
+        with self._lock:
+            handle = layer.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+            try:
+                self._network(batch)
+            finally:
+                handle.remove()
         if not outputs:
             raise ValueError(f"the forward pass does not use layer {self._layer!r}")
         return outputs[-1]

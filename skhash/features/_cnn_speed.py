@@ -12,6 +12,7 @@ Imported by functions only, because it needs torch.
 
 import copy
 import operator
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,6 +21,9 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 _RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.Hardswish)
+
+# Tracing replaces nn.Module.__call__ for the whole process and puts back what it found.
+_TRACE_LOCK = threading.Lock()
 
 
 def trace_network(network: nn.Module, layer: str | None = None) -> fx.GraphModule:
@@ -45,7 +49,8 @@ def trace_network(network: nn.Module, layer: str | None = None) -> fx.GraphModul
         follow.
     """
     tracer = _LayerTracer(layer)
-    graph = tracer.trace(network)
+    with _TRACE_LOCK:
+        graph = tracer.trace(network)
     if layer is not None:
         (output,) = (node for node in graph.nodes if node.op == "output")
         graph.erase_node(output)
@@ -60,9 +65,18 @@ class _LayerTracer(fx.Tracer):
     def __init__(self, layer):
         super().__init__()
         self._layer = layer
+        self._thread = threading.get_ident()
         self.captured = None
 
+    def getattr(self, attr, attr_val, parameter_proxy_cache):
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
     def call_module(self, m, forward, args, kwargs):
+        # Networks that other threads run meanwhile come by here, too.
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
         output = super().call_module(m, forward, args, kwargs)
         if self._layer is not None and self.path_of_module(m) == self._layer:
             self.captured = output

@@ -2,9 +2,10 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from .._images import HOW_TO_SCALE, is_pil_image
 
 
 @dataclass(frozen=True)
@@ -127,39 +128,4 @@ def _check_item(item, index, *, name):
 def _check_dtype(array, subject, *, name):
     if array.dtype == np.uint8:
         return
-    raise ValueError(
-        f"{subject} of dtype {array.dtype}: {name} takes uint8 pixels 0-255; scale to 0-255 and cast, "
-        "e.g. (X * (255 / X.max())).round().astype('uint8')."
-    )
-
-
-def is_pil_image(item: Any) -> bool:
-    """Tell whether an object is a PIL image, without importing Pillow.
-
-    Parameters
-    ----------
-    item : object
-        Any object.
-
-    Returns
-    -------
-    is_image : bool
-        True for instances of `PIL.Image.Image` and its subclasses.
-    """
-    return any(base.__module__ == "PIL.Image" and base.__qualname__ == "Image" for base in type(item).__mro__)
-
-
-def image_path(item: Any) -> str | None:
-    """Return the path of an image given as a path.
-
-    Parameters
-    ----------
-    item : object
-        One image.
-
-    Returns
-    -------
-    path : str or None
-        The path; None where the image is an array or a PIL image.
-    """
-    return os.fspath(item) if isinstance(item, str | os.PathLike) else None
+    raise ValueError(f"{subject} of dtype {array.dtype}: {name} takes uint8 pixels 0-255; {HOW_TO_SCALE}.")

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from joblib import effective_n_jobs
 
+from .._images import ImageReadError, decode_image, image_path
 from .._optional import import_optional
-from ._containers import UnreadableImage, check_images, image_path
-from ._images import ImageReadError, decode_image, read_image
+from ._containers import UnreadableImage, check_images
+from ._images import read_image
 
 
 def prefetch(function: Callable[[int], Any], n_items: int, *, n_jobs: int | None, ahead: int) -> Iterator[Any]:

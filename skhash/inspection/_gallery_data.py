@@ -107,14 +107,17 @@ def rows_of_ids(ids, database_ids, n_database, *, caller):
     """
     names = np.arange(n_database) if database_ids is None else np.asarray(database_ids)
     check_length(names, n_database, name="database_ids", unit="database image", caller=caller)
-    if len(np.unique(names)) < n_database:
-        raise ValueError(f"{caller}: database_ids hold an id twice; pass one name for each database image.")
-    missing = ids[~np.isin(ids, names)]
-    if missing.size:
-        hint = "pass database_ids, or the images of the whole database" if database_ids is None else "pass the ids_"
-        raise ValueError(f"{caller}: id {missing[0]} is not among the {n_database} database images; {hint}.")
-    order = np.argsort(names)
-    return order[np.searchsorted(names, ids, sorter=order)]
+    rows = np.empty(ids.shape, dtype=np.intp)
+    # A gallery shows few images, so a scan for each costs less than an index of the database.
+    for place, name in np.ndenumerate(ids):
+        found = np.flatnonzero(names == name)
+        if len(found) == 0:
+            hint = "pass database_ids, or the images of the whole database" if database_ids is None else "pass the ids_"
+            raise ValueError(f"{caller}: id {name} is not among the {n_database} database images; {hint}.")
+        if len(found) > 1:
+            raise ValueError(f"{caller}: database_ids hold id {name} twice; pass one name for each database image.")
+        rows[place] = found[0]
+    return rows
 
 
 def check_labels(labels, n_images, *, name, unit, caller):

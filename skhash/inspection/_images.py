@@ -4,10 +4,13 @@ import os
 
 import numpy as np
 
+from .._images import HOW_TO_SCALE, ImageReadError, decode_image, image_path, is_pil_image
 from .._optional import import_optional
 
 # More than the pixels of a gallery's cell at print resolution; a figure keeps the pixels of all its images.
 _MAX_SIDE = 512
+
+_OWNER = "RetrievalGalleryDisplay"
 
 
 def list_images(images, *, name, caller):
@@ -47,7 +50,7 @@ def list_images(images, *, name, caller):
 def read_image(item, *, subject):
     """Read one image at the size of a thumbnail.
 
-    The EXIF orientation is applied and transparent pixels are laid over white.
+    Files and PIL images are decoded, and refused, as the feature extractors do.
 
     Parameters
     ----------
@@ -70,15 +73,15 @@ def read_image(item, *, subject):
     ValueError
         If an array has a wrong shape or dtype, or a file cannot be read.
     """
-    Image = import_optional("PIL.Image", extra="plot", feature="RetrievalGalleryDisplay (to read images)")
     if isinstance(item, np.ndarray):
-        image = Image.fromarray(_check_array(item, subject))
-    elif isinstance(item, Image.Image):
-        image = _decode(item, Image, subject)
-    elif isinstance(item, str | os.PathLike):
-        image = _decode(item, Image, f"{subject} ({os.fspath(item)})")
+        pixels = _check_array(item, subject)
+    elif isinstance(item, str | os.PathLike) or is_pil_image(item):
+        pixels = _decode(item, subject)
     else:
         raise TypeError(f"{subject} is of type {type(item).__name__}; pass a uint8 array, a PIL image or a file path.")
+    pixels = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    Image = import_optional("PIL.Image", extra="plot", feature=f"{_OWNER} (to reduce images)")
+    image = Image.fromarray(np.ascontiguousarray(pixels))
     image.thumbnail((_MAX_SIDE, _MAX_SIDE))
     return np.asarray(image)
 
@@ -90,54 +93,14 @@ def _check_array(pixels, subject):
             "or (height, width, 3)."
         )
     if pixels.dtype != np.uint8:
-        raise ValueError(
-            f"{subject} has dtype {pixels.dtype}; pass uint8 pixels 0-255, "
-            "e.g. (images * (255 / images.max())).round().astype('uint8')."
-        )
-    return pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+        raise ValueError(f"{subject} has dtype {pixels.dtype}; pass uint8 pixels 0-255: {HOW_TO_SCALE}.")
+    return pixels
 
 
-def _decode(item, Image, subject):
+def _decode(item, subject):
+    path = image_path(item)
     try:
-        if isinstance(item, Image.Image):
-            return _to_eight_bits(item, Image)
-        with Image.open(item) as image:
-            # Lets JPEG decode a large photograph at a fraction of its size.
-            image.draft(None, (2 * _MAX_SIDE, 2 * _MAX_SIDE))
-            return _to_eight_bits(image, Image)
-    # Pillow's plugins raise whatever their parsers meet in a broken file: OSError, SyntaxError, struct.error and more.
-    except Exception as error:
-        detail = " ".join(str(error).split())
-        raise ValueError(
-            f"{subject} cannot be read ({type(error).__name__}: {detail}); replace it or leave it out."
-        ) from error
-
-
-def _to_eight_bits(image, Image):
-    """Return a new image of 8-bit gray levels or RGB, upright."""
-    image.load()
-    # Older releases of Pillow decode 16-bit gray PNG files to mode "I".
-    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
-        raise ValueError(f"pixels of mode {image.mode!r} have no fixed range, scale to 0-255 and save as 8 bits")
-    if image.mode.startswith("I"):
-        decoded = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
-    elif image.has_transparency_data:
-        decoded = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
-    else:
-        decoded = image.convert("L" if image.mode in ("1", "L") else "RGB")
-    return _turn_upright(decoded, image.getexif().get(0x0112), Image)
-
-
-def _turn_upright(image, orientation, Image):
-    # ImageOps.exif_transpose would also write the EXIF block back, which fails on blocks that can only be read.
-    turn = Image.Transpose
-    turns = {
-        2: turn.FLIP_LEFT_RIGHT,
-        3: turn.ROTATE_180,
-        4: turn.FLIP_TOP_BOTTOM,
-        5: turn.TRANSPOSE,
-        6: turn.ROTATE_270,
-        7: turn.TRANSVERSE,
-        8: turn.ROTATE_90,
-    }
-    return image.transpose(turns[orientation]) if orientation in turns else image
+        return decode_image(item, color=None, name=_OWNER, size=(_MAX_SIDE, _MAX_SIDE))
+    except ImageReadError as error:
+        which = subject if path is None else f"{subject} ({path})"
+        raise ValueError(f"{which} cannot be read: {error}; replace it or leave it out.") from error

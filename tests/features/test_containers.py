@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from skhash._images import image_path, is_pil_image
 from skhash.features import PixelFeatures
-from skhash.features._containers import check_images, image_path, is_pil_image
+from skhash.features._containers import check_images
 
 GRAY = np.zeros((2, 4, 5), dtype=np.uint8)
 
@@ -33,7 +34,7 @@ def test_series_of_paths_from_a_data_frame_passes():
 @pytest.mark.parametrize(
     ("images", "error", "message"),
     [
-        (load_digits().images, ValueError, r"dtype float64: Name takes uint8 pixels 0-255; scale to 0-255 and cast"),
+        (load_digits().images, ValueError, r"dtype float64: Name takes uint8 pixels 0-255; multiply by a fixed number"),
         (GRAY.astype(np.int64), ValueError, "dtype int64"),
         (GRAY.astype(bool), ValueError, "dtype bool"),
         (GRAY[0], ValueError, r"shape \(4, 5\): images have shape \(n, height, width\)"),
@@ -63,10 +64,20 @@ def test_everything_else_is_refused_in_one_line_that_names_the_caller(images, er
     assert "\n" not in str(caught.value)
 
 
-def test_fix_named_for_digits_images_works():
-    X = load_digits().images[:5]
-    scaled = (X * (255 / X.max())).round().astype("uint8")
-    np.testing.assert_allclose(PixelFeatures(8).fit_transform(scaled), X.reshape(5, -1) / 16, atol=0.5 / 255 + 1e-7)
+def test_fix_named_for_digits_images_does_not_depend_on_the_batch():
+    """The error once recommended X.max(), by which a query alone got other features than in the database."""
+    X = load_digits().images[:5].clip(0, 12)
+    X[0, 0, 0] = 16
+    with pytest.raises(ValueError, match="dtype float64") as caught:
+        check_images(X, name="Name")
+    assert "max(" not in str(caught.value)
+    assert "255 / 16 for scikit-learn's digits) and cast with .round().astype(numpy.uint8)" in str(caught.value)
+
+    def features(images):
+        return PixelFeatures(8).fit_transform((images * (255 / 16)).round().astype(np.uint8))
+
+    np.testing.assert_allclose(features(X), X.reshape(5, -1) / 16, atol=0.5 / 255 + 1e-7)
+    np.testing.assert_array_equal(features(X[1:]), features(X)[1:])
 
 
 def test_kinds_of_items_are_told_apart():

@@ -8,8 +8,9 @@ import zlib
 import numpy as np
 import pytest
 
+from skhash._images import ImageReadError
 from skhash.features import CNNFeatures, PixelFeatures
-from skhash.features._images import ImageReadError, read_image
+from skhash.features._images import read_image
 
 Image = pytest.importorskip("PIL.Image", reason="decodes files with Pillow")
 

@@ -46,7 +46,7 @@ def test_ids_are_positions_or_names():
         (None, "id 7 is not among the 3 database images; pass database_ids"),
         ([5, 3, 4], "id 7 is not among the 3 database images; pass the ids_"),
         ([5, 7], "database_ids has 2 rows for 3"),
-        ([5, 7, 7], "database_ids hold an id twice"),
+        ([5, 7, 7], "database_ids hold id 7 twice"),
     ],
 )
 def test_ids_without_an_image_are_refused(database_ids, message):

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -51,8 +53,8 @@ def test_exif_orientation_is_applied(tmp_path, orientation, expected):
 
 
 def test_sixteen_bit_gray_levels_are_scaled_to_eight(tmp_path):
-    Image.fromarray(np.array([[0, 32896, 65535]], dtype=np.uint16)).save(tmp_path / "image.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "image.png", subject="image"), [[0, 128, 255]])
+    Image.fromarray(np.array([[0, 128, 129, 32896, 65535]], dtype=np.uint16)).save(tmp_path / "image.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "image.png", subject="image"), [[0, 0, 1, 128, 255]])
 
 
 def test_large_images_become_thumbnails_and_inputs_stay_as_they_are():
@@ -65,11 +67,11 @@ def test_large_images_become_thumbnails_and_inputs_stay_as_they_are():
 @pytest.mark.parametrize(
     ("item", "error", "message"),
     [
-        (np.zeros((4, 4)), ValueError, r"image 7 has dtype float64; pass uint8 pixels"),
+        (np.zeros((4, 4)), ValueError, r"has dtype float64; pass uint8 pixels 0-255: multiply by a fixed number"),
         (np.zeros((4, 4, 4), dtype=np.uint8), ValueError, r"image 7 has shape \(4, 4, 4\)"),
         (np.zeros((0, 4), dtype=np.uint8), ValueError, r"image 7 has shape \(0, 4\)"),
         (3.5, TypeError, "image 7 is of type float; pass a uint8 array"),
-        (Image.new("F", (2, 2)), ValueError, "image 7 cannot be read .*mode 'F' have no fixed range"),
+        (Image.new("F", (2, 2)), ValueError, "image 7 cannot be read: pixels of mode 'F' have no fixed range"),
     ],
 )
 def test_what_is_no_image_is_refused_in_one_line(item, error, message):
@@ -80,10 +82,41 @@ def test_what_is_no_image_is_refused_in_one_line(item, error, message):
 
 def test_unreadable_files_are_named(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"image 7 \(.*broken.jpg\) cannot be read \(UnidentifiedImageError.*leave it"):
+    with pytest.raises(ValueError, match=r"image 7 \(.*broken.jpg\) cannot be read: not an image .*; replace it"):
         read_image(tmp_path / "broken.jpg", subject="image 7")
-    with pytest.raises(ValueError, match=r"image 7 \(.*missing.jpg\) cannot be read \(FileNotFoundError"):
+    with pytest.raises(ValueError, match=r"image 7 \(.*missing.jpg\) cannot be read: the file does not exist;"):
         read_image(str(tmp_path / "missing.jpg"), subject="image 7")
+
+
+def test_postscript_named_like_a_photo_starts_no_interpreter(tmp_path, monkeypatch):
+    """Pillow hands EPS to Ghostscript, whatever the file is called."""
+    started = []
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args, **kwargs: started.append(args))
+    path = tmp_path / "x.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
+    with pytest.raises(ValueError, match=r"image 7 \(.*x\.jpg\) cannot be read: not an image"):
+        read_image(path, subject="image 7")
+    assert started == []
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_decompression_bomb_that_pillow_only_warns_of_is_not_drawn(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.png"
+    Image.new("L", (30, 20)).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
+    with pytest.raises(
+        ValueError, match=r"image 7 \(.*bomb\.png\) cannot be read: a possible decompression bomb \(30 x 20 pixels\)"
+    ):
+        read_image(path, subject="image 7")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
+    assert read_image(path, subject="image 7").shape == (20, 30)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_named_pipe_is_refused_instead_of_waiting_for_a_writer(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ValueError, match=r"image 7 \(.*pipe\.png\) cannot be read: not a regular file"):
+        read_image(tmp_path / "pipe.png", subject="image 7")
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,9 @@ def test_queries_among_themselves():
 
 def test_zero_relevant_reaches_curve_and_map():
     queries = ([[0], [0]], DATABASE_CODES, ["cat", "cow"], DATABASE_LABELS)
-    skipped, counted = (PrecisionRecallDisplay.from_predictions(*queries, zero_relevant=z) for z in ("skip", "zero"))
+    skipped = PrecisionRecallDisplay.from_predictions(*queries, zero_relevant="skip")
+    with pytest.warns(UserWarning, match=r"1 of 2 queries \(first: 1\) have no relevant item"):
+        counted = PrecisionRecallDisplay.from_predictions(*queries, zero_relevant="zero")
     assert skipped.mean_average_precision == pytest.approx(2 * counted.mean_average_precision)
     np.testing.assert_allclose(skipped.recall, 2 * counted.recall)
 
