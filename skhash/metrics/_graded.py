@@ -77,8 +77,8 @@ def ndcg_at_k(
         lowest value.
 
     zero_relevant : {"zero", "skip", "error"}, default="zero"
-        Queries without any relevant item in the database count as 0, are left out of the mean, or raise an
-        error.
+        Queries without any relevant item in the database count as 0, with a warning, are left out of the mean,
+        or raise an error.
 
     return_per_query : bool, default=False
         Whether to return the value of every query too.
@@ -96,8 +96,14 @@ def ndcg_at_k(
     TypeError
         If codes are sparse, boolean or not numeric.
     ValueError
-        If codes or labels are malformed or do not match, `k` exceeds the database, or `zero_relevant`
-        refuses.
+        If codes or labels are malformed or do not match, `k` exceeds the database, no query has a
+        relevant item, or `zero_relevant` refuses.
+
+    Warns
+    -----
+    UserWarning
+        If queries have no relevant item in the database and count as 0, or the database seems to hold the
+        queries, see :func:`mean_average_precision`.
 
     See Also
     --------
@@ -168,8 +174,8 @@ def acg_at_k(
         lowest value.
 
     zero_relevant : {"zero", "skip", "error"}, default="zero"
-        Queries without any relevant item in the database count as 0, are left out of the mean, or raise an
-        error.
+        Queries without any relevant item in the database count as 0, with a warning, are left out of the mean,
+        or raise an error.
 
     return_per_query : bool, default=False
         Whether to return the value of every query too.
@@ -187,8 +193,14 @@ def acg_at_k(
     TypeError
         If codes are sparse, boolean or not numeric.
     ValueError
-        If codes or labels are malformed or do not match, `k` exceeds the database, or `zero_relevant`
-        refuses.
+        If codes or labels are malformed or do not match, `k` exceeds the database, no query has a
+        relevant item, or `zero_relevant` refuses.
+
+    Warns
+    -----
+    UserWarning
+        If queries have no relevant item in the database and count as 0, or the database seems to hold the
+        queries, see :func:`mean_average_precision`.
 
     See Also
     --------

@@ -69,11 +69,11 @@ def relevance_from_labels(query_labels, database_labels, n_queries, n_database):
     relevance : ClassRelevance or IndicatorRelevance
         Gives the levels of blocks of pairs.
     """
-    query_labels = _check_shape(query_labels, n_queries, "query_labels")
+    query_labels = check_labels(query_labels, n_queries, name="query_labels")
     if database_labels is None:
         database_labels = query_labels
     else:
-        database_labels = _check_shape(database_labels, n_database, "database_labels")
+        database_labels = check_labels(database_labels, n_database, name="database_labels")
     if query_labels.ndim != database_labels.ndim:
         raise ValueError(
             f"query_labels has shape {query_labels.shape} and database_labels {database_labels.shape}; "
@@ -84,24 +84,77 @@ def relevance_from_labels(query_labels, database_labels, n_queries, n_database):
     return _indicator_relevance(query_labels, database_labels)
 
 
-def _check_shape(labels, n_samples, name):
+def check_labels(labels, n_samples, *, name):
+    """Check the labels of items: one class each, or a row of zeros and ones each.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_samples,) or (n_samples, n_labels)
+        Classes of any hashable type, among them -1 for unlabelled items, or 0/1 indicators of at least two
+        labels.
+
+    n_samples : int
+        Number of items, of which each has a code.
+
+    name : str
+        What to call the labels in messages, like "HammingNearestNeighbors: y".
+
+    Returns
+    -------
+    labels : ndarray of shape (n_samples,) or (n_samples, n_labels)
+        The same as an array, not copied where they are one.
+
+    Raises
+    ------
+    ValueError
+        If labels are None, sparse, ragged, not hashable or no array of one or two dimensions, their number is
+        not `n_samples`, classes hold missing values, or indicators anything but zeros and ones.
+    """
+    labels = _to_array(labels, name)
+    if labels.ndim not in (1, 2):
+        raise ValueError(f"{name} has shape {labels.shape}; pass classes (n_items,) or indicators (n_items, n_labels).")
+    if labels.ndim == 2 and labels.shape[1] < 2:
+        raise ValueError(f"{name} has shape {labels.shape}; pass classes as a 1D array, with `.ravel()`.")
+    if len(labels) != n_samples:
+        raise ValueError(f"{name} has {len(labels)} items and its codes have {n_samples}; pass one label per code.")
+    if labels.ndim == 1:
+        _check_classes(labels, name)
+    else:
+        _check_indicators(labels, name)
+    return labels
+
+
+def _to_array(labels, name):
     if labels is None:
         raise ValueError(f"{name} is None; retrieval is scored against labels, pass one per item.")
     if hasattr(labels, "tocsr"):
         raise ValueError(f"{name} is a sparse {type(labels).__name__}; call `.toarray()`.")
     try:
-        labels = np.asarray(labels)
+        return np.asarray(labels)
     except ValueError as error:
         raise ValueError(
             f"{name} is a ragged sequence; turn lists of labels into indicators with sklearn's MultiLabelBinarizer."
         ) from error
-    if labels.ndim not in (1, 2):
-        raise ValueError(f"{name} has shape {labels.shape}; pass classes (n_items,) or indicators (n_items, n_labels).")
-    if labels.ndim == 2 and labels.shape[1] < 2:
-        raise ValueError(f"{name} has shape {labels.shape}; pass classes as a 1D array, `{name}.ravel()`.")
-    if len(labels) != n_samples:
-        raise ValueError(f"{name} has {len(labels)} items and its codes have {n_samples}; pass one label per code.")
-    return labels
+
+
+def _check_classes(labels, name):
+    try:
+        classes = set(labels.tolist())
+    except TypeError as error:
+        raise ValueError(f"{name} holds objects that are not hashable ({error}); use numbers or strings.") from error
+    if any(_is_missing(label) for label in classes):
+        raise ValueError(f"{name} holds missing values (NaN, None or NA); leave these items out.")
+
+
+def _check_indicators(labels, name):
+    if labels.dtype.kind not in "buif":
+        raise ValueError(f"{name} has dtype {labels.dtype}; a 2D array of labels is an indicator of zeros and ones.")
+    wrong = (labels != 0) & (labels != 1)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"{name} holds {labels[row, column]} at row {row}; a 2D array of labels is an indicator of zeros and ones."
+        )
 
 
 def _class_relevance(query_labels, database_labels):
@@ -125,13 +178,8 @@ def _class_relevance(query_labels, database_labels):
 
 
 def _kinds_of_classes(labels, name):
-    """Return which of strings, bytes and other objects occur, after refusing what is no class."""
-    try:
-        classes = set(labels)
-    except TypeError as error:
-        raise ValueError(f"{name} holds objects that are not hashable ({error}); use numbers or strings.") from error
-    if any(_is_missing(label) for label in classes):
-        raise ValueError(f"{name} holds missing values (NaN, None or NA); leave these items out of the evaluation.")
+    """Return which of strings, bytes and other objects occur, after refusing the label of unlabelled items."""
+    classes = set(labels)
     # The supervised hashers read -1 as "unlabelled". Counted as a class, all unlabelled pairs would be relevant.
     if -1 in classes:
         raise ValueError(
@@ -162,21 +210,6 @@ def _indicator_relevance(query_labels, database_labels):
             f"query_labels has {query_labels.shape[1]} label columns and database_labels "
             f"{database_labels.shape[1]}; use the same columns for both."
         )
-    packed = [
-        _pack_indicators(query_labels, "query_labels"),
-        _pack_indicators(database_labels, "database_labels"),
-    ]
+    packed = [to_words(pack_bits(labels.astype(bool))) for labels in (query_labels, database_labels)]
     most_labels = [int(np.bitwise_count(words).sum(axis=0).max()) for words in packed]
     return IndicatorRelevance(*packed, n_levels=min(most_labels) + 1)
-
-
-def _pack_indicators(labels, name):
-    if labels.dtype.kind not in "buif":
-        raise ValueError(f"{name} has dtype {labels.dtype}; a 2D array of labels is an indicator of zeros and ones.")
-    wrong = (labels != 0) & (labels != 1)
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
-        raise ValueError(
-            f"{name} holds {labels[row, column]} at row {row}; a 2D array of labels is an indicator of zeros and ones."
-        )
-    return to_words(pack_bits(labels.astype(bool)))

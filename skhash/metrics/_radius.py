@@ -63,8 +63,8 @@ def precision_within_radius(
         Largest distance inside the ball, in bits.
 
     zero_relevant : {"zero", "skip", "error"}, default="zero"
-        Queries without any relevant item in the database count as 0, are left out of the mean, or raise an
-        error.
+        Queries without any relevant item in the database count as 0, with a warning, are left out of the mean,
+        or raise an error.
 
     return_empty_rate : bool, default=False
         Whether to return the share of empty balls too.
@@ -82,8 +82,14 @@ def precision_within_radius(
     TypeError
         If codes are sparse, boolean or not numeric.
     ValueError
-        If codes or labels are malformed or do not match, `radius` is no integer >= 0, or `zero_relevant`
-        refuses.
+        If codes or labels are malformed or do not match, `radius` is no integer >= 0, no query has a
+        relevant item, or `zero_relevant` refuses.
+
+    Warns
+    -----
+    UserWarning
+        If queries have no relevant item in the database and count as 0, or the database seems to hold the
+        queries, see :func:`mean_average_precision`.
 
     See Also
     --------
@@ -146,8 +152,8 @@ def precision_recall_by_radius(
         Code length, the largest radius; ``8 * n_bytes`` when not given.
 
     zero_relevant : {"zero", "skip", "error"}, default="zero"
-        Queries without any relevant item in the database count as 0, are left out of the mean, or raise an
-        error.
+        Queries without any relevant item in the database count as 0, with a warning, are left out of the mean,
+        or raise an error.
 
     Returns
     -------
@@ -165,7 +171,14 @@ def precision_recall_by_radius(
     TypeError
         If codes are sparse, boolean or not numeric.
     ValueError
-        If codes or labels are malformed or do not match, or `zero_relevant` refuses.
+        If codes or labels are malformed or do not match, no query has a relevant item, or `zero_relevant`
+        refuses.
+
+    Warns
+    -----
+    UserWarning
+        If queries have no relevant item in the database and count as 0, or the database seems to hold the
+        queries, see :func:`mean_average_precision`.
 
     See Also
     --------

@@ -19,6 +19,9 @@ from ._parameters import check_rank_limit
 _BLOCK_PAIRS = 2**16
 # Entries of the array of counts that is handed out at once, 8 bytes each.
 _BLOCK_COUNTS = 2**21
+# From how many queries on, and for which share of them, it is no chance that each meets one relevant item of its code.
+_FEWEST_KNOWN_QUERIES = 30
+_SHARE_OF_KNOWN_QUERIES = 0.75
 
 
 class Rankings:
@@ -37,9 +40,22 @@ class Rankings:
 
     n_bits : int, default=None
         Code length, checked against the codes when given.
+
+    label_error : type of BaseException, default=ValueError
+        What to raise for labels that cannot be compared.
     """
 
-    def __init__(self, caller, query_codes, database_codes, query_labels, database_labels, *, n_bits=None):
+    def __init__(
+        self,
+        caller,
+        query_codes,
+        database_codes,
+        query_labels,
+        database_labels,
+        *,
+        n_bits=None,
+        label_error=ValueError,
+    ):
         self.caller = caller
         self.leave_one_out = database_codes is None
         if self.leave_one_out != (database_labels is None):
@@ -60,7 +76,7 @@ class Rankings:
         try:
             self.relevance = relevance_from_labels(query_labels, database_labels, len(query_codes), len(database_codes))
         except ValueError as error:
-            raise LabelError(f"{caller}: {error}") from error
+            raise label_error(f"{caller}: {error}") from error
         self._query_words = to_words(query_codes)
         self._database_words = self._query_words if self.leave_one_out else to_words(database_codes)
 
@@ -71,7 +87,8 @@ class Rankings:
                 f"{database_codes.shape[1]}; hash both with the same hasher."
             )
         # Both arrays are contiguous, so that overlapping bounds are shared memory.
-        if np.may_share_memory(query_codes, database_codes):
+        self._shares_memory = np.may_share_memory(query_codes, database_codes)
+        if self._shares_memory:
             warnings.warn(
                 f"{self.caller}: query_codes and database_codes share memory, so queries find themselves; "
                 "pass database_codes=None and database_labels=None to leave each query out of its own ranking.",
@@ -128,19 +145,51 @@ class Rankings:
             Number of database items that are relevant to each query.
         """
         values = {name: [] for name in metrics}
-        n_relevant = []
+        n_relevant, meets_one = [], []
         for counts in self.blocks():
             n_relevant.append(counts[:, 1:].sum(axis=(1, 2)))
+            meets_one.append((counts[:, 0, 0] == 0) & (counts[:, 1:, 0].sum(axis=1) == 1))
             for name, metric in metrics.items():
                 values[name].append(metric(counts))
+        if not (self.leave_one_out or self._shares_memory):
+            self._warn_of_known_queries(np.concatenate(meets_one))
         return {name: np.concatenate(parts) for name, parts in values.items()}, np.concatenate(n_relevant)
 
+    def _warn_of_known_queries(self, meets_one):
+        """Warn if the database seems to hold the queries: one item of the same code, a relevant one, for most of them.
 
-class LabelError(ValueError):
-    """Labels that no ranking can be scored against."""
+        If the number of database items with a query's code is random with mean m, it is 1 with probability m
+        exp(-m), at most 1/e = 0.37 for any m, so neither short nor collapsed codes come near the share asked for.
+        Queries of equal codes count once, as a database of one item a code (class centres, say) meets many.
+        """
+        fewest = max(_FEWEST_KNOWN_QUERIES, _SHARE_OF_KNOWN_QUERIES * self.n_queries)
+        if meets_one.sum() < fewest:
+            return
+        n_known = np.unique(self._query_words[:, meets_one], axis=1).shape[1]
+        if n_known >= fewest:
+            warnings.warn(
+                f"{self.caller}: for {n_known} of {self.n_queries} queries, the database holds exactly one item of the "
+                "same code, and a relevant one, so it seems to hold these queries, which then find themselves; take "
+                "them out of it.",
+                UserWarning,
+                stacklevel=5,
+            )
 
 
-def score_queries(caller, metrics, codes_and_labels, *, n_bits=None, k=None, zero_relevant):
+_CHECK_LABELS = "check that both have the same classes"
+
+
+def score_queries(
+    caller,
+    metrics,
+    codes_and_labels,
+    *,
+    n_bits=None,
+    k=None,
+    zero_relevant="zero",
+    advice=_CHECK_LABELS,
+    label_error=ValueError,
+):
     """Compute metrics of every query and say which queries count.
 
     Parameters
@@ -160,8 +209,14 @@ def score_queries(caller, metrics, codes_and_labels, *, n_bits=None, k=None, zer
     k : int, default=None
         Length of the ranking that is looked at, checked against the database.
 
-    zero_relevant : {"zero", "skip", "error"}
+    zero_relevant : {"zero", "skip", "error"}, default="zero"
         What becomes of queries without any relevant item.
+
+    advice : str, default="check that both have the same classes"
+        What messages say to do about queries without any relevant item.
+
+    label_error : type of BaseException, default=ValueError
+        What to raise for labels that allow no score.
 
     Returns
     -------
@@ -171,26 +226,65 @@ def score_queries(caller, metrics, codes_and_labels, *, n_bits=None, k=None, zer
     kept : ndarray of shape (n_queries,), dtype bool
         The queries to average over.
     """
-    rankings = Rankings(caller, *codes_and_labels, n_bits=n_bits)
+    rankings = Rankings(caller, *codes_and_labels, n_bits=n_bits, label_error=label_error)
     rankings.check_rank_limit(k)
     values, n_relevant = rankings.score(metrics)
-    return values, kept_queries(n_relevant, zero_relevant, caller)
+    if zero_relevant == "zero" and not n_relevant.any():
+        raise label_error(none_relevant(caller, len(n_relevant), advice))
+    return values, kept_queries(n_relevant, zero_relevant, caller, advice=advice, label_error=label_error, stacklevel=4)
 
 
-def kept_queries(n_relevant, zero_relevant, caller):
-    """Return the mask of the queries to average over, or refuse queries without relevant items."""
+def kept_queries(n_relevant, zero_relevant, caller, *, advice, label_error=ValueError, stacklevel):
+    """Say which queries count, after refusing those without any relevant item, or warning of them.
+
+    Parameters
+    ----------
+    n_relevant : ndarray of shape (n_queries,), dtype int64
+        Number of database items that are relevant to each query.
+
+    zero_relevant : {"zero", "skip", "error"}
+        What becomes of queries without any relevant item.
+
+    caller : str
+        Name of the public function.
+
+    advice : str
+        What messages say to do about queries without any relevant item.
+
+    label_error : type of BaseException, default=ValueError
+        What to raise.
+
+    stacklevel : int
+        How many calls up a warning points.
+
+    Returns
+    -------
+    kept : ndarray of shape (n_queries,), dtype bool
+        The queries to average over.
+    """
     without = n_relevant == 0
+    found = (
+        f"{caller}: {without.sum()} of {len(without)} queries (first: {without.argmax()}) have no relevant item in the "
+        "database"
+    )
     if zero_relevant == "error" and without.any():
-        raise ValueError(
-            f"{caller}: {without.sum()} of {len(without)} queries (first: {without.argmax()}) have no "
-            "relevant item in "
-            "the database; pass zero_relevant='zero' to count them as 0 or 'skip' to leave them out."
+        raise label_error(
+            f"{found}; {advice}, or pass zero_relevant='zero' to count them as 0 or 'skip' to leave them out."
         )
-    if zero_relevant != "skip":
-        return np.ones(len(without), dtype=bool)
-    if without.all():
-        raise ValueError(f"{caller}: none of the {len(without)} queries has a relevant item in the database.")
-    return ~without
+    if zero_relevant == "skip" and without.all():
+        raise label_error(none_relevant(caller, len(without), advice))
+    if zero_relevant == "zero" and without.any():
+        warnings.warn(
+            f"{found} and count as 0; {advice}, or pass zero_relevant='skip' to leave them out.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
+    return ~without if zero_relevant == "skip" else np.ones(len(without), dtype=bool)
+
+
+def none_relevant(caller, n_queries, advice):
+    """Return the message for a mean over nothing but queries without any relevant item."""
+    return f"{caller}: none of the {n_queries} queries has a relevant item in the database; {advice}."
 
 
 def summarize(values, kept, return_per_query):

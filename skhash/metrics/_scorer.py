@@ -11,7 +11,7 @@ from ._graded import acg_at_k, acg_per_query, ndcg_at_k, ndcg_per_query
 from ._mean_average_precision import mean_average_precision
 from ._parameters import check_parameters
 from ._radius import precision_in_ball_per_query, precision_within_radius
-from ._rankings import LabelError, Rankings, kept_queries
+from ._rankings import score_queries
 from ._top_k import precision_at_k, precision_per_query, recall_at_k, recall_per_query
 
 # The public function, whose signature gives parameters and defaults, and what it computes of every query.
@@ -24,16 +24,21 @@ _METRICS = {
     "precision_within_radius": (precision_within_radius, precision_in_ball_per_query),
 }
 _DATABASES = ("fitted", "self")
+_SHUFFLE_FOLDS = (
+    "folds of data sorted by class lack classes: pass cv=StratifiedKFold(shuffle=True), or KFold(shuffle=True) for "
+    "indicators"
+)
 
 
 class RetrievalScoringError(BaseException):
-    """A retrieval scorer was put to a use that can never work, whatever the data and the parameters.
+    """A retrieval scorer was put to a use that can never work, whatever the parameters of the estimator.
 
     This is no :class:`Exception` on purpose. With their default ``error_score=nan``, ``GridSearchCV`` and
     ``cross_validate`` catch every :class:`Exception` of a scorer, write NaN for each candidate and, after
     hours of fitting, choose the first of them. A scorer without labels, or of an estimator that gives no
-    codes, would fail for every candidate, so it has to stop the search at the first. Errors that depend on
-    the data of a fold are :class:`ValueError` as everywhere.
+    codes, would fail for every candidate, so it has to stop the search at the first. So would a fold whose
+    queries all have no relevant item in the database: that depends on labels and split alone. Other errors
+    that depend on the data of a fold are :class:`ValueError` as everywhere.
     """
 
 
@@ -74,6 +79,13 @@ def make_retrieval_scorer(metrics="mean_average_precision", *, database="fitted"
     mean_average_precision_scorer : Ready for use.
     RetrievalScoringError : What the scorer raises where it can never work.
 
+    Notes
+    -----
+    Pass ``cv=StratifiedKFold(shuffle=True)`` (``KFold(shuffle=True)`` for indicators) to a search over a pipeline that
+    ends in a Hamming search. scikit-learn takes it for no classifier, so the folds of ``cv=3`` are not shuffled, and
+    for items sorted by class the training fold lacks the classes of the queries: the scorer warns of queries without
+    any relevant item, and raises :class:`RetrievalScoringError` if there are no others.
+
     Examples
     --------
     >>> from skhash.metrics import make_retrieval_scorer
@@ -101,6 +113,8 @@ class _RetrievalScorer:
         self.database = database
         self._params_of_metrics = {name: _select_params(name, metric_params) for name in names}
         _check_no_param_left(self._params_of_metrics, metric_params)
+        # A parameter has the same value in all metrics that have it.
+        self._params = {key: value for params in self._params_of_metrics.values() for key, value in params.items()}
 
     def __call__(self, estimator, X, y=None):
         """Score an estimator on test data.
@@ -124,18 +138,29 @@ class _RetrievalScorer:
         Raises
         ------
         RetrievalScoringError
-            If there are no usable labels, or the estimator cannot give codes or a database.
+            If there are no usable labels, no query has a relevant item in the database, `zero_relevant` refuses,
+            or the estimator cannot give codes or a database.
 
         ValueError
-            If the data do not suit: `k` exceeds the database, or `zero_relevant` refuses.
+            If `k` exceeds the database.
+
+        Warns
+        -----
+        UserWarning
+            If some queries have no relevant item in the database and count as 0, or most seem to be in it.
         """
         if y is None:
             raise RetrievalScoringError(f"{self!r}: y is None; retrieval is scored against labels, pass y.")
-        try:
-            rankings = Rankings("make_retrieval_scorer", *self._codes_and_labels(estimator, X, y))
-        except LabelError as error:
-            raise RetrievalScoringError(str(error)) from error
-        scores = self._mean_values(rankings)
+        values, kept = score_queries(
+            "make_retrieval_scorer",
+            self._metrics_per_query(),
+            self._codes_and_labels(estimator, X, y),
+            k=self._params.get("k"),
+            zero_relevant=self._params["zero_relevant"],
+            advice=_SHUFFLE_FOLDS,
+            label_error=RetrievalScoringError,
+        )
+        scores = {name: float(values[name][kept].mean()) for name in values}
         return scores[self.metrics] if isinstance(self.metrics, str) else scores
 
     def _codes_and_labels(self, estimator, X, y):
@@ -170,20 +195,14 @@ class _RetrievalScorer:
             )
         return codes
 
-    def _mean_values(self, rankings):
-        per_query = {}
-        for name, params in self._params_of_metrics.items():
-            rankings.check_rank_limit(params.get("k"))
-            per_query[name] = partial(_METRICS[name][1], **{k: v for k, v in params.items() if k != "zero_relevant"})
-        values, n_relevant = rankings.score(per_query)
+    def _metrics_per_query(self):
         return {
-            name: float(values[name][kept_queries(n_relevant, params["zero_relevant"], name)].mean())
+            name: partial(_METRICS[name][1], **{key: params[key] for key in params if key != "zero_relevant"})
             for name, params in self._params_of_metrics.items()
         }
 
     def __repr__(self):
-        params = {key: value for params in self._params_of_metrics.values() for key, value in params.items()}
-        listed = "".join(f", {key}={value!r}" for key, value in params.items())
+        listed = "".join(f", {key}={value!r}" for key, value in self._params.items())
         return f"make_retrieval_scorer({self.metrics!r}, database={self.database!r}{listed})"
 
 

@@ -1,5 +1,6 @@
 """Average precision on tie groups, against the enumeration of all orders of tied items."""
 
+from contextlib import nullcontext
 from fractions import Fraction
 from itertools import permutations, product
 from math import comb
@@ -42,6 +43,14 @@ def enumerated(distances, relevance, k, normalizer):
     return {"expected": np.mean(values), "best": max(values), "worst": min(values)}
 
 
+def warning_of_zeros(relevance):
+    """Expect the warning exactly where a query has no relevant item; elsewhere, pytest makes it an error."""
+    n_without = int((~np.atleast_2d(relevance).astype(bool).any(axis=1)).sum())
+    n_queries = len(np.atleast_2d(relevance))
+    message = rf"average_precision_from_distances: {n_without} of {n_queries} queries .* have no relevant item"
+    return pytest.warns(UserWarning, match=message) if n_without else nullcontext()
+
+
 def compositions(n):
     """All ways to cut n items into tie groups, as distances."""
     for steps in product((0, 1), repeat=n - 1):
@@ -55,9 +64,10 @@ def test_equals_enumeration_on_every_ranking_of_five_items(normalizer):
         for k in (1, 2, 3, 4, 5, None):
             wanted = [enumerated(distances, row.tolist(), k, normalizer) for row in relevance]
             for ties in TIES:
-                computed = average_precision_from_distances(
-                    np.tile(distances, (len(relevance), 1)), relevance, k=k, ties=ties, normalizer=normalizer
-                )
+                with warning_of_zeros(relevance):
+                    computed = average_precision_from_distances(
+                        np.tile(distances, (len(relevance), 1)), relevance, k=k, ties=ties, normalizer=normalizer
+                    )
                 assert_allclose(computed, [values[ties] for values in wanted], atol=1e-13)
 
 
@@ -71,7 +81,8 @@ def test_equals_enumeration_on_random_rankings_of_up_to_seven_items(data):
     normalizer = data.draw(st.sampled_from(NORMALIZERS))
     wanted = enumerated(distances, relevance, k, normalizer)
     for ties in TIES:
-        computed = average_precision_from_distances(distances, relevance, k=k, ties=ties, normalizer=normalizer)
+        with warning_of_zeros(relevance):
+            computed = average_precision_from_distances(distances, relevance, k=k, ties=ties, normalizer=normalizer)
         assert computed == pytest.approx(wanted[ties], abs=1e-13)
 
 
@@ -173,8 +184,10 @@ def test_bounds_enclose_the_expectation_and_the_order_of_the_database_does_not_m
     values = {}
     for ties in TIES:
         parameters = {"k": k, "ties": ties, "normalizer": normalizer}
-        values[ties] = average_precision_from_distances(distances, relevance, **parameters)
-        shuffled = average_precision_from_distances(distances[:, order], relevance[:, order], **parameters)
+        with warning_of_zeros(relevance):
+            values[ties] = average_precision_from_distances(distances, relevance, **parameters)
+        with warning_of_zeros(relevance):
+            shuffled = average_precision_from_distances(distances[:, order], relevance[:, order], **parameters)
         assert_allclose(shuffled, values[ties], atol=1e-12)
     assert (values["worst"] <= values["expected"] + 1e-12).all()
     assert (values["expected"] <= values["best"] + 1e-12).all()
@@ -213,7 +226,12 @@ def test_zero_and_minus_zero_are_tied():
 
 def test_queries_without_relevant_items():
     distances, relevance = [[0, 1], [0, 1]], [[0, 0], [0, 1]]
-    assert_allclose(average_precision_from_distances(distances, relevance), [0, 0.5])
+    with pytest.warns(UserWarning, match=r"1 of 2 queries \(first: 0\) have no relevant .* count as 0") as caught:
+        assert_allclose(average_precision_from_distances(distances, relevance), [0, 0.5])
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="1 of 1 queries"):
+        assert average_precision_from_distances([0, 1], [0, 0]) == 0.0
     skipped = average_precision_from_distances(distances, relevance, zero_relevant="skip")
     assert_allclose(skipped, [np.nan, 0.5])
     with pytest.raises(ValueError, match=r"1 of 2 queries \(first: 0\) have no relevant item"):

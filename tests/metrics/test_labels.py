@@ -1,12 +1,13 @@
 """Labels to relevance: what counts as equal, and what is refused."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from scipy.sparse import csr_matrix
 
-from skhash.metrics._labels import relevance_from_labels
+from skhash.metrics._labels import check_labels, relevance_from_labels
+
+pd = pytest.importorskip("pandas", reason="labels come as pandas Series, too")
 
 EVERYTHING = slice(None)
 
@@ -92,6 +93,40 @@ def test_unusable_labels_are_named_in_one_line(query_labels, database_labels, me
 def test_ragged_lists_of_labels_name_the_binarizer():
     with pytest.raises(ValueError, match=r"query_labels is a ragged sequence; .*MultiLabelBinarizer"):
         relevance_from_labels([["a"], ["a", "b"]], [["a"]], 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "search: y is None"),
+        (3, r"search: y has shape \(\); pass classes"),
+        ([[[1]], [[2]]], r"search: y has shape \(2, 1, 1\)"),
+        ([1], "search: y has 1 items and its codes have 2"),
+        ([[1], [2]], r"search: y has shape \(2, 1\); pass classes as a 1D array"),
+        ([[1, 0], [1]], "search: y is a ragged sequence; .*MultiLabelBinarizer"),
+        ([[1, 0], [1, np.nan]], "search: y holds nan at row 1"),
+        ([[1, 0], [1, -1]], "search: y holds -1 at row 1"),
+        ([["a", "b"], ["c", "d"]], "search: y has dtype <U1"),
+        ([0, np.nan], "search: y holds missing values"),
+        (["a", None], "search: y holds missing values"),
+        (np.array([{"a"}, {"b"}]), "search: y holds objects that are not hashable"),
+        (csr_matrix([[0, 1], [1, 0]]), "search: y is a sparse csr_matrix"),
+    ],
+)
+def test_labels_of_a_database_are_checked_in_one_line(labels, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        check_labels(labels, 2, name="search: y")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("labels", [[0, -1], ["a", "b"], [0.5, 2.0], [[True, False], [False, False]]])
+def test_labels_of_a_database_pass_as_an_array(labels):
+    """-1 is legal here: a database may hold unlabelled items."""
+    array = np.array(labels)
+    assert check_labels(array, 2, name="search: y") is array
+    checked = check_labels(labels, 2, name="search: y")
+    assert_array_equal(checked, array)
+    assert checked.dtype == array.dtype
 
 
 def test_a_string_of_minus_one_is_a_class():

@@ -72,12 +72,14 @@ def test_leave_one_out_removes_each_query_from_its_own_ranking(multilabel):
         relevance = labels[:, None] == labels
     distances = naive_distances(codes, codes)
     others = ~np.eye(25, dtype=bool)
+    # Some items have no label at all.
+    parameters = {"k": 5, "normalizer": "retrieved", "zero_relevant": "skip"}
     wanted = average_precision_from_distances(
-        distances[others].reshape(25, 24), relevance[others].reshape(25, 24), k=5, normalizer="retrieved"
+        distances[others].reshape(25, 24), relevance[others].reshape(25, 24), **parameters
     )
-    computed = mean_average_precision(codes, None, labels, None, k=5, normalizer="retrieved", return_per_query=True)
+    computed = mean_average_precision(codes, None, labels, None, return_per_query=True, **parameters)
     assert_allclose(computed[1], wanted, atol=1e-13)
-    assert computed[0] == pytest.approx(wanted.mean())
+    assert computed[0] == pytest.approx(np.nanmean(wanted))
 
 
 def test_collapsed_codes_score_the_same_in_any_order_of_the_database():
@@ -93,7 +95,7 @@ def test_collapsed_codes_score_the_same_in_any_order_of_the_database():
 
 def test_queries_inside_the_database_give_a_warning_that_names_leave_one_out():
     codes = np.random.default_rng(0).integers(0, 256, (20, 4), dtype=np.uint8)
-    labels = np.arange(20) % 2
+    labels = np.arange(20) % 3
     with pytest.warns(UserWarning, match="queries find themselves; pass database_codes=None") as caught:
         mean_average_precision(codes, codes, labels, labels)
     assert caught[0].filename == __file__
@@ -103,17 +105,63 @@ def test_queries_inside_the_database_give_a_warning_that_names_leave_one_out():
     mean_average_precision(codes[::2], codes[1::2], labels[::2], labels[1::2])
 
 
+@pytest.mark.parametrize("n_bytes", [4, 8])
+@pytest.mark.parametrize("n_strangers", [0, 12])
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_copies_of_queries_inside_the_database_scored_without_a_warning(n_bytes, n_strangers, multilabel):
+    """888 of 1 000 queries were in the database of one public repository; a copy shares no memory."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 256, (400, n_bytes), dtype=np.uint8)
+    labels = (rng.random((400, 5)) < 0.4) | (np.arange(5) == 0) if multilabel else rng.integers(0, 3, 400)
+    queries = slice(0, 100)
+    database = slice(n_strangers, None)
+    with pytest.warns(UserWarning, match=f"for {100 - n_strangers} of 100 queries, the database holds") as caught:
+        mean_average_precision(codes[queries].copy(), codes[database], labels[queries], labels[database])
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert "\n" not in str(caught[0].message)
+    mean_average_precision(codes[queries].copy(), codes[100:], labels[queries], labels[100:])
+
+
+@pytest.mark.parametrize("n_database", [20, 256, 4000, 65_536])
+def test_independent_short_codes_collide_without_a_warning(n_database):
+    """Any density of 8- and 16-bit codes; all items are of one class, so that every collision is relevant."""
+    rng = np.random.default_rng(0)
+    for n_bytes in (1, 2):
+        query_codes = rng.integers(0, 256, (30, n_bytes), dtype=np.uint8)
+        database_codes = rng.integers(0, 256, (n_database, n_bytes), dtype=np.uint8)
+        mean_average_precision(query_codes, database_codes, np.zeros(30), np.zeros(n_database))
+
+
+def test_a_database_of_one_center_a_class_gives_no_warning():
+    """Collapsed codes of 40 queries each meet the one item of their class."""
+    centers = np.array([[0, 0], [255, 0], [0, 255], [255, 255]], dtype=np.uint8)
+    classes = np.arange(40) % 4
+    assert mean_average_precision(centers[classes], centers, classes, np.arange(4)) == 1.0
+
+
+def test_leave_one_out_of_pairs_of_copies_gives_no_warning():
+    codes = np.random.default_rng(0).integers(0, 256, (40, 8), dtype=np.uint8)
+    labels = np.arange(40) % 2
+    mean_average_precision(np.tile(codes, (2, 1)), None, np.tile(labels, 2))
+
+
 def test_queries_without_relevant_items_are_never_dropped_silently():
     problem = ([[0], [0]], [[0], [1]], ["cat", "dog"], ["cat", "cat"])
-    assert mean_average_precision(*problem) == 0.5
+    with pytest.warns(UserWarning, match=r"1 of 2 queries \(first: 1\) .* count as 0; check that both") as caught:
+        assert mean_average_precision(*problem) == 0.5
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert "\n" not in str(caught[0].message)
     assert mean_average_precision(*problem, zero_relevant="skip") == 1.0
     score, per_query = mean_average_precision(*problem, zero_relevant="skip", return_per_query=True)
     assert score == 1.0
     assert_allclose(per_query, [1.0, np.nan])
     with pytest.raises(ValueError, match=r"1 of 2 queries \(first: 1\) have no relevant item in the database"):
         mean_average_precision(*problem, zero_relevant="error")
-    with pytest.raises(ValueError, match="none of the 1 queries has a relevant item"):
-        mean_average_precision([[0]], [[0]], ["dog"], ["cat"], zero_relevant="skip")
+    for zero_relevant in ("zero", "skip"):
+        with pytest.raises(ValueError, match="none of the 1 queries has a relevant item"):
+            mean_average_precision([[0]], [[0]], ["dog"], ["cat"], zero_relevant=zero_relevant)
 
 
 @pytest.mark.parametrize(
@@ -134,5 +182,7 @@ def test_queries_without_relevant_items_are_never_dropped_silently():
 def test_misuse_is_named_in_one_line(arguments, parameters, message):
     with pytest.raises(ValueError, match=message) as caught:
         mean_average_precision(*arguments, **parameters)
+    # Wrong labels raised a private subclass, whose name a traceback shows and nobody can import.
+    assert type(caught.value) is ValueError
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("mean_average_precision: ")

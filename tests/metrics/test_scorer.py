@@ -8,7 +8,7 @@ from joblib import parallel_config
 from sklearn import config_context
 from sklearn.datasets import make_blobs
 from sklearn.decomposition import PCA
-from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, cross_validate
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_score, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -200,8 +200,49 @@ def test_errors_of_the_data_are_value_errors(data):
     pipeline = search_pipeline().fit(X[:60], y[:60])
     with pytest.raises(ValueError, match="k=61 must be <= the 60 database items"):
         make_retrieval_scorer("precision_at_k", k=61)(pipeline, X[60:], y[60:])
-    with pytest.raises(ValueError, match=r"ndcg_at_k: 30 of 30 queries .* have no relevant item"):
-        make_retrieval_scorer("ndcg_at_k", zero_relevant="error")(pipeline, X[60:], y[60:] + 10)
+
+
+@pytest.mark.parametrize(
+    ("zero_relevant", "message"),
+    [
+        ("zero", "none of the 30 queries has a relevant item in the database; folds .*StratifiedKFold.shuffle=True"),
+        ("skip", "none of the 30 queries has a relevant item in the database; folds .*StratifiedKFold.shuffle=True"),
+        ("error", r"30 of 30 queries \(first: 0\) have no relevant item in the database; folds of data sorted by"),
+    ],
+)
+def test_unshuffled_folds_of_an_image_folder_scored_zero_for_every_candidate(data, zero_relevant, message):
+    """A pipeline that ends in a search is no classifier, so cv=3 does not shuffle: whole classes are left out."""
+    X, classes = data[0], np.repeat([0, 1, 2], 30)
+    scorer = make_retrieval_scorer(zero_relevant=zero_relevant)
+    search = GridSearchCV(search_pipeline(), {"hash__n_bits": [4, 16]}, scoring=scorer, cv=3)
+    with pytest.raises(RetrievalScoringError, match=f"make_retrieval_scorer: {message}") as caught:
+        search.fit(X, classes)
+    assert "\n" not in str(caught.value)
+    search.set_params(cv=StratifiedKFold(3, shuffle=True, random_state=0)).fit(X, classes)
+    assert (search.cv_results_["mean_test_score"] > 1 / 3).all()
+
+
+def test_folds_that_lack_a_class_give_one_warning_for_all_metrics(data):
+    X, _ = data
+    classes = np.repeat([0, 1, 2], [50, 30, 10])
+    pipeline = search_pipeline().fit(X[:75], classes[:75])
+    scorer = make_retrieval_scorer(NAMES, k=7)
+    message = r"10 of 15 queries \(first: 5\) have no relevant item .* count as 0; folds .*StratifiedKFold"
+    with pytest.warns(UserWarning, match=message) as caught:
+        scores = scorer(pipeline, X[75:], classes[75:])
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert "\n" not in str(caught[0].message)
+    skipping = make_retrieval_scorer(NAMES, k=7, zero_relevant="skip")(pipeline, X[75:], classes[75:])
+    assert scores == pytest.approx({name: value / 3 for name, value in skipping.items()})
+
+
+def test_scores_of_the_training_fold_give_a_warning():
+    X = np.random.default_rng(0).normal(size=(90, 40))
+    y = np.arange(90) % 3
+    pipeline = search_pipeline(hash__n_bits=64).fit(X, y)
+    with pytest.warns(UserWarning, match="for 90 of 90 queries, the database holds exactly one item of the same code"):
+        mean_average_precision_scorer(pipeline, X, y)
 
 
 @pytest.mark.parametrize(

@@ -22,15 +22,19 @@ def test_equals_enumeration(ties, k):
     rng = np.random.default_rng(k)
     database_codes = np.array([0, 1, 2, 3, 7, 4], dtype=np.uint8)[:, None]
     distances = [0, 1, 1, 2, 3, 1]
-    query_labels, database_labels = np.arange(4), rng.integers(0, 4, (6,))
-    query_codes = np.zeros((4, 1), dtype=np.uint8)
+    # The last class has no items.
+    query_labels, database_labels = np.arange(5), rng.integers(0, 4, (6,))
+    query_codes = np.zeros((5, 1), dtype=np.uint8)
     hits = np.array([naive_hits(distances, database_labels == label, k)[ties] for label in query_labels])
     totals = np.array([(database_labels == label).sum() for label in query_labels])
     problem = (query_codes, database_codes, query_labels, database_labels)
-    score, per_query = precision_at_k(*problem, k=k, ties=ties, return_per_query=True)
+    zeros = rf"{(totals == 0).sum()} of 5 queries .* count as 0"
+    with pytest.warns(UserWarning, match=zeros):
+        score, per_query = precision_at_k(*problem, k=k, ties=ties, return_per_query=True)
     assert_allclose(per_query, hits / k, atol=1e-13)
     assert score == pytest.approx((hits / k).mean())
-    score, per_query = recall_at_k(*problem, k=k, ties=ties, return_per_query=True)
+    with pytest.warns(UserWarning, match=zeros):
+        score, per_query = recall_at_k(*problem, k=k, ties=ties, return_per_query=True)
     assert_allclose(per_query, hits / np.maximum(totals, 1), atol=1e-13)
     assert score == pytest.approx((hits / np.maximum(totals, 1)).mean())
 
@@ -50,11 +54,12 @@ def test_limits(metric):
         metric(*problem, k=3)
     with pytest.raises(ValueError, match=f"{metric.__name__}: k=None must be an integer >= 1"):
         metric(*problem, k=None)
-    with pytest.raises(ValueError, match="none of the 1 queries has a relevant item"):
-        metric(*problem, k=1, zero_relevant="skip")
-    assert metric(*problem, k=1) == 0.0
+    for zero_relevant in ("zero", "skip"):
+        with pytest.raises(ValueError, match="none of the 1 queries has a relevant item"):
+            metric(*problem, k=1, zero_relevant=zero_relevant)
 
 
 def test_leave_one_out_does_not_count_the_query():
-    assert precision_at_k([[0], [0], [1]], None, ["a", "b", "a"], k=1) == pytest.approx((0 + 0 + 1 / 2) / 3)
+    with pytest.warns(UserWarning, match=r"1 of 3 queries \(first: 1\) have no relevant item"):
+        assert precision_at_k([[0], [0], [1]], None, ["a", "b", "a"], k=1) == pytest.approx((0 + 0 + 1 / 2) / 3)
     assert recall_at_k([[0], [1], [3]], None, ["a", "a", "a"], k=2) == 1.0
