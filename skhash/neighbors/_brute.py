@@ -5,10 +5,9 @@ comparison settles both and ties always come in order of position.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
-from ..codes import word_distances
+from ..codes import to_words, word_distances
 
 _QUERIES_PER_BLOCK = 16
 _PAIRS_PER_BLOCK = 2**17
@@ -17,36 +16,85 @@ _POSITION_MASK = 2**_POSITION_BITS - 1
 _NO_NEIGHBOR = np.iinfo(np.int64).max
 
 
-def nearest(query_words: NDArray[np.uint64], database_words: NDArray[np.uint64], n_neighbors: int):
-    """Find the nearest database codes of each query.
+class BruteIndex:
+    """Codes as words of 64 bits, compared with every query.
 
     Parameters
     ----------
-    query_words : ndarray of shape (n_words, n_queries), dtype uint64
-        From :func:`skhash.codes.to_words`.
-
-    database_words : ndarray of shape (n_words, n_database), dtype uint64
-        From :func:`skhash.codes.to_words`.
-
-    n_neighbors : int
-        How many, at most `n_database`.
-
-    Returns
-    -------
-    distances : ndarray of shape (n_queries, n_neighbors), dtype int32
-        Number of bits that differ, rising along each row.
-
-    positions : ndarray of shape (n_queries, n_neighbors), dtype int64
-        Columns of `database_words`; equal distances come by rising position.
+    codes : ndarray of shape (n_samples, n_bytes), dtype uint8
+        Packed codes.
     """
-    n_queries = query_words.shape[1]
-    distances = np.empty((n_queries, n_neighbors), dtype=np.int32)
-    positions = np.empty((n_queries, n_neighbors), dtype=np.int64)
-    for rows in gen_batches(n_queries, _QUERIES_PER_BLOCK):
-        keys = _nearest_keys(query_words[:, rows], database_words, n_neighbors)
-        distances[rows] = keys >> _POSITION_BITS
-        positions[rows] = keys & _POSITION_MASK
-    return distances, positions
+
+    def __init__(self, codes):
+        self._words = to_words(codes)
+
+    def nearest(self, query_codes, n_neighbors, rows=None):
+        """Find the nearest codes of each query.
+
+        Parameters
+        ----------
+        query_codes : ndarray of shape (n_queries, n_bytes), dtype uint8
+            Packed codes.
+
+        n_neighbors : int
+            How many, at most the number of codes searched.
+
+        rows : ndarray of shape (n_rows,), dtype int64, default=None
+            The rows to search, rising; all by default.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_queries, n_neighbors), dtype int32
+            Number of bits that differ, rising along each row.
+
+        positions : ndarray of shape (n_queries, n_neighbors), dtype int64
+            Rows of the database; equal distances come by rising position.
+        """
+        query_words, words = to_words(query_codes), self._words_of(rows)
+        distances = np.empty((len(query_codes), n_neighbors), dtype=np.int32)
+        positions = np.empty((len(query_codes), n_neighbors), dtype=np.int64)
+        for queries in gen_batches(len(query_codes), _QUERIES_PER_BLOCK):
+            keys = _nearest_keys(query_words[:, queries], words, n_neighbors)
+            distances[queries] = keys >> _POSITION_BITS
+            positions[queries] = keys & _POSITION_MASK
+        return distances, positions if rows is None else rows[positions]
+
+    def within_radius(self, query_codes, radius, rows=None):
+        """Find all codes within a radius of each query.
+
+        Parameters
+        ----------
+        query_codes : ndarray of shape (n_queries, n_bytes), dtype uint8
+            Packed codes.
+
+        radius : float
+            Largest distance, inclusive.
+
+        rows : ndarray of shape (n_rows,), dtype int64, default=None
+            The rows to search, rising; all by default.
+
+        Returns
+        -------
+        counts : ndarray of shape (n_queries,), dtype int64
+            Number of neighbours of each query.
+
+        distances : ndarray of shape (counts.sum(),), dtype int32
+            Distances, query after query, rising within each.
+
+        positions : ndarray of shape (counts.sum(),), dtype int64
+            Rows of the database; equal distances come by rising position.
+        """
+        query_words, words = to_words(query_codes), self._words_of(rows)
+        # No queries are one empty block.
+        blocks = [
+            _within_radius_block(query_words[:, start : start + _QUERIES_PER_BLOCK], words, radius)
+            for start in range(0, max(1, len(query_codes)), _QUERIES_PER_BLOCK)
+        ]
+        counts, distances, positions = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        return counts, distances, positions if rows is None else rows[positions]
+
+    def _words_of(self, rows):
+        return self._words if rows is None else self._words[:, rows]
 
 
 def _nearest_keys(query_words, database_words, n_neighbors):
@@ -82,39 +130,6 @@ def _candidate_keys(distances, enters, start, n_neighbors):
     return keys
 
 
-def within_radius(query_words: NDArray[np.uint64], database_words: NDArray[np.uint64], radius: float):
-    """Find the database codes within a radius of each query.
-
-    Parameters
-    ----------
-    query_words : ndarray of shape (n_words, n_queries), dtype uint64
-        From :func:`skhash.codes.to_words`.
-
-    database_words : ndarray of shape (n_words, n_database), dtype uint64
-        From :func:`skhash.codes.to_words`.
-
-    radius : float
-        Largest distance, inclusive.
-
-    Returns
-    -------
-    counts : ndarray of shape (n_queries,), dtype int64
-        Number of neighbours of each query.
-
-    distances : ndarray of shape (counts.sum(),), dtype int32
-        Distances, query after query, rising within each.
-
-    positions : ndarray of shape (counts.sum(),), dtype int64
-        Columns of `database_words`; equal distances come by rising position.
-    """
-    blocks = [
-        _within_radius_block(query_words[:, rows], database_words, radius)
-        for rows in gen_batches(query_words.shape[1], _QUERIES_PER_BLOCK)
-    ]
-    counts, distances, positions = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    return counts, distances, positions
-
-
 def _within_radius_block(query_words, database_words, radius):
     found = []
     for start, distances in _distance_blocks(query_words, database_words):
@@ -129,7 +144,7 @@ def _within_radius_block(query_words, database_words, radius):
 def _distance_blocks(query_words, database_words):
     """Yield the distances of some queries to the database, block after block, with each block's first position."""
     n_database = database_words.shape[1]
-    block_size = max(1, _PAIRS_PER_BLOCK // query_words.shape[1])
+    block_size = max(1, _PAIRS_PER_BLOCK // max(1, query_words.shape[1]))
     # An empty database is one empty block, so that callers need not treat it apart.
     for start in range(0, max(1, n_database), block_size):
         yield start, word_distances(query_words, database_words[:, start : start + block_size])

@@ -3,19 +3,15 @@
 from numbers import Integral, Real
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._sklearn import Interval, StrOptions, fit_context
-from ..codes import check_codes, to_words
+from ..codes import check_codes
 from ..metrics import mean_average_precision
-from ._brute import nearest, within_radius
+from ._engine import SearchEngine
 from ._ids import check_distinct, check_ids, check_unused, rows_of_ids
-
-_QUERIES_PER_TASK = 128
 
 
 class HammingNearestNeighbors(BaseEstimator):
@@ -113,13 +109,13 @@ class HammingNearestNeighbors(BaseEstimator):
         ValueError
             If `codes` are no packed codes, an id occurs twice, or lengths differ.
         """
-        codes = self._check_codes(codes, reset=True)
+        # A copy: what the caller does to the array afterwards must not change the database.
+        codes = self._check_codes(codes, reset=True).copy()
         labels = self._check_labels(y, len(codes))
-        self._ids_given = ids is not None
-        self._n_added = 0
-        ids = self._new_ids(ids, len(codes), np.empty(0, dtype=np.int64))
-        self._n_added = len(codes)
-        self._set_database(codes, labels, ids)
+        ids_given = ids is not None
+        ids = self._new_ids(ids, len(codes), 0, np.empty(0, dtype=np.int64))
+        self._ids_given, self._n_added = ids_given, len(codes)
+        self._set_database(codes, labels, ids, SearchEngine(codes))
         return self
 
     def add(self, codes, y=None, *, ids=None):
@@ -155,17 +151,16 @@ class HammingNearestNeighbors(BaseEstimator):
         labels = self._check_labels(y, len(codes))
         self._check_same_kind("y", labels is not None, self.labels_ is not None)
         self._check_same_kind("ids", ids is not None, self._ids_given)
-        if labels is not None and labels.shape[1:] != self.labels_.shape[1:]:
-            raise ValueError(
-                f"{type(self).__name__}: y has shape {labels.shape}, the database's labels {self.labels_.shape}; "
-                "pass labels of the same kind."
-            )
-        ids = self._new_ids(ids, len(codes), self.ids_)
+        if labels is not None:
+            self._check_labels_alike(labels)
+        ids = self._new_ids(ids, len(codes), self._n_added, self.ids_)
+        all_codes = np.concatenate([self.codes_, codes])
         self._n_added += len(codes)
         self._set_database(
-            np.concatenate([self.codes_, codes]),
+            all_codes,
             None if labels is None else np.concatenate([self.labels_, labels]),
             np.concatenate([self.ids_, ids]),
+            self._engine.extended(all_codes),
         )
         return self
 
@@ -195,7 +190,9 @@ class HammingNearestNeighbors(BaseEstimator):
         check_distinct(ids, owner=owner)
         keep = np.ones(self.n_samples_fit_, dtype=bool)
         keep[rows_of_ids(ids, self.ids_, owner=owner)] = False
-        self._set_database(self.codes_[keep], None if self.labels_ is None else self.labels_[keep], self.ids_[keep])
+        codes = self.codes_[keep]
+        labels = None if self.labels_ is None else self.labels_[keep]
+        self._set_database(codes, labels, self.ids_[keep], SearchEngine(codes))
         return self
 
     def kneighbors(self, codes=None, n_neighbors=None, return_distance=True, *, where=None):
@@ -373,15 +370,10 @@ class HammingNearestNeighbors(BaseEstimator):
         n_neighbors = self._check_n_neighbors(self.n_neighbors if n_neighbors is None else n_neighbors)
         candidates = self._candidate_rows(where)
         queries = self.codes_ if codes is None else self._check_codes(codes, reset=False)
-        excluded = None if codes is not None else self._find_in(candidates)
-        self._check_enough(n_neighbors, candidates, excluded)
-        n_wanted = n_neighbors if excluded is None else n_neighbors + 1
-        words = self._words if candidates is None else self._words[:, candidates]
-        parts = self._search_in_parallel(nearest, queries, words, n_wanted)
-        distances, positions = (np.concatenate(part) for part in zip(*parts, strict=True))
-        if excluded is not None:
-            distances, positions = _drop_self(distances, positions, excluded)
-        return distances, positions if candidates is None else candidates[positions]
+        without_self = codes is None
+        self._check_enough(n_neighbors, candidates, without_self)
+        distances, rows = self._engine.nearest(queries, n_neighbors + without_self, rows=candidates, n_jobs=self.n_jobs)
+        return _drop_self(distances, rows) if without_self else (distances, rows)
 
     def _radius_neighbors(self, codes, radius, where, sort_results):
         """Return counts for each query, and the distances and rows of all neighbours one after the other."""
@@ -389,11 +381,7 @@ class HammingNearestNeighbors(BaseEstimator):
         radius = self._check_radius(self.radius if radius is None else radius)
         candidates = self._candidate_rows(where)
         queries = self.codes_ if codes is None else self._check_codes(codes, reset=False)
-        words = self._words if candidates is None else self._words[:, candidates]
-        parts = self._search_in_parallel(within_radius, queries, words, radius)
-        counts, distances, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
-        if candidates is not None:
-            rows = candidates[rows]
+        counts, distances, rows = self._engine.within_radius(queries, radius, rows=candidates, n_jobs=self.n_jobs)
         owners = np.repeat(np.arange(len(counts)), counts)
         if codes is None:
             others = rows != owners
@@ -404,22 +392,15 @@ class HammingNearestNeighbors(BaseEstimator):
             distances, rows = distances[order], rows[order]
         return counts, distances, rows
 
-    def _search_in_parallel(self, function, queries, words, argument):
-        query_words = to_words(queries)
-        return Parallel(n_jobs=self.n_jobs, prefer="threads")(
-            delayed(function)(query_words[:, rows], words, argument)
-            for rows in gen_batches(len(queries), _QUERIES_PER_TASK)
-        )
-
     def _graph(self, counts, distances, rows, mode):
         data = np.ones(len(rows)) if mode == "connectivity" else distances.astype(np.float64)
         pointers = np.concatenate([[0], np.cumsum(counts)])
         return sparse.csr_matrix((data, rows, pointers), shape=(len(counts), self.n_samples_fit_))
 
-    def _set_database(self, codes, labels, ids):
+    def _set_database(self, codes, labels, ids, engine):
         self.codes_, self.labels_, self.ids_ = codes, labels, ids
         self.n_samples_fit_ = len(codes)
-        self._words = to_words(codes)
+        self._engine = engine
 
     def _candidate_rows(self, where):
         """Turn a mask or ids into rising rows of the database, or None for all."""
@@ -427,22 +408,17 @@ class HammingNearestNeighbors(BaseEstimator):
             return None
         where = np.asarray(where)
         if where.dtype != bool:
-            ids = check_ids(where, owner=type(self).__name__, name="where")
-            return np.unique(rows_of_ids(ids, self.ids_, owner=type(self).__name__))
+            owner = type(self).__name__
+            ids = check_ids(where, owner=owner, name="where")
+            # A mask of zeros and ones would be read as the ids 0 and 1.
+            check_distinct(ids, owner=f"{owner}: where, which takes ids or a mask of dtype bool")
+            return np.sort(rows_of_ids(ids, self.ids_, owner=owner))
         if where.shape != (self.n_samples_fit_,):
             raise ValueError(
                 f"{type(self).__name__}: where is a mask of shape {where.shape}, the database has "
                 f"{self.n_samples_fit_} codes; pass one boolean a code, in the order of ids_."
             )
         return np.flatnonzero(where)
-
-    def _find_in(self, candidates):
-        """For each row of the database, its position among the candidates, -1 where it is none."""
-        if candidates is None:
-            return np.arange(self.n_samples_fit_)
-        positions = np.full(self.n_samples_fit_, -1)
-        positions[candidates] = np.arange(len(candidates))
-        return positions
 
     def _check_codes(self, codes, *, reset):
         # Names of columns come first: a frame with the wrong ones may well hold NaN.
@@ -464,6 +440,17 @@ class HammingNearestNeighbors(BaseEstimator):
             )
         return labels
 
+    def _check_labels_alike(self, labels):
+        """Refuse labels that NumPy could only join with the database's by turning both into something else."""
+        kinds = [labels.dtype.kind, self.labels_.dtype.kind]
+        numbers, texts = set("biuf"), set("UST")
+        alike = kinds[0] == kinds[1] or set(kinds) <= numbers or set(kinds) <= texts
+        if not alike or labels.shape[1:] != self.labels_.shape[1:]:
+            raise ValueError(
+                f"{type(self).__name__}: y has dtype {labels.dtype} and shape {labels.shape}, the database's labels "
+                f"dtype {self.labels_.dtype} and shape {self.labels_.shape}; pass labels of the same kind."
+            )
+
     def _check_same_kind(self, name, given, needed):
         if given != needed:
             state = "with" if needed else "without"
@@ -471,10 +458,10 @@ class HammingNearestNeighbors(BaseEstimator):
                 f"{type(self).__name__}: fit was called {state} {name}, so add must be called {state} {name} too."
             )
 
-    def _new_ids(self, ids, n_samples, used_ids):
+    def _new_ids(self, ids, n_samples, n_added, used_ids):
         owner = type(self).__name__
         if ids is None:
-            return np.arange(self._n_added, self._n_added + n_samples)
+            return np.arange(n_added, n_added + n_samples)
         ids = check_ids(ids, owner=owner)
         if len(ids) != n_samples:
             raise ValueError(f"{owner}: got {len(ids)} ids for {n_samples} codes; pass one a code.")
@@ -500,17 +487,17 @@ class HammingNearestNeighbors(BaseEstimator):
         if mode not in ("connectivity", "distance"):
             raise ValueError(f"{type(self).__name__}: mode={mode!r} must be 'connectivity' or 'distance'.")
 
-    def _check_enough(self, n_neighbors, candidates, excluded):
+    def _check_enough(self, n_neighbors, candidates, without_self):
         n_candidates = self.n_samples_fit_ if candidates is None else len(candidates)
-        if excluded is not None and (excluded >= 0).any():
+        if without_self and n_candidates:
             n_candidates -= 1
         if n_neighbors > n_candidates:
             reason = "in the database" if candidates is None else "left by where"
-            if excluded is not None:
+            if without_self:
                 reason += " beside the query itself"
             raise ValueError(
                 f"{type(self).__name__}: n_neighbors={n_neighbors} must be <= {n_candidates}, the number of codes "
-                f"{reason} (n_samples_fit={self.n_samples_fit_})."
+                f"{reason} (n_samples_fit={self.n_samples_fit_}); ask for fewer neighbours or add codes."
             )
 
     def __sklearn_tags__(self):
@@ -520,18 +507,19 @@ class HammingNearestNeighbors(BaseEstimator):
         return tags
 
 
-def _drop_self(distances, positions, excluded):
-    """Drop each query from its own row, or the last neighbour where the query is not among those found."""
-    is_self = positions == excluded[:, None]
-    n_found = positions.shape[1]
+def _drop_self(distances, rows):
+    """Drop each row of the database from its own neighbours, or the last one where it is not among those found."""
+    is_self = rows == np.arange(len(rows))[:, None]
+    n_found = rows.shape[1]
     drop = np.where(is_self.any(axis=1), is_self.argmax(axis=1), n_found - 1)
     keep = np.arange(n_found) != drop[:, None]
-    return distances[keep].reshape(-1, n_found - 1), positions[keep].reshape(-1, n_found - 1)
+    return distances[keep].reshape(-1, n_found - 1), rows[keep].reshape(-1, n_found - 1)
 
 
 def _split(values, counts):
     """Cut an array into an object array of one array a query."""
     parts = np.empty(len(counts), dtype=object)
-    for query, part in enumerate(np.split(values, np.cumsum(counts)[:-1])):
-        parts[query] = part
+    stops = np.cumsum(counts)
+    for query, (start, stop) in enumerate(zip(stops - counts, stops, strict=True)):
+        parts[query] = values[start:stop]
     return parts

@@ -6,6 +6,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import Interval, StrOptions, fit_context
+from ..codes import check_codes
 from ._hamming import HammingNearestNeighbors
 
 
@@ -101,6 +102,7 @@ class HammingNearestNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, Transf
         ValueError
             If `codes` are no packed codes.
         """
+        check_codes(codes, name=type(self).__name__)
         self.search_ = HammingNearestNeighbors(n_jobs=self.n_jobs).fit(codes)
         self.n_samples_fit_ = self.search_.n_samples_fit_
         self.n_features_in_ = self.search_.n_features_in_
@@ -132,6 +134,12 @@ class HammingNearestNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, Transf
         if self.radius is not None:
             return self.search_.radius_neighbors_graph(codes, self.radius, mode=self.mode)
         n_neighbors = self.n_neighbors + (self.mode == "distance")
+        if n_neighbors > self.n_samples_fit_:
+            limit = self.n_samples_fit_ - (self.mode == "distance")
+            raise ValueError(
+                f"{type(self).__name__}: n_neighbors={self.n_neighbors} must be <= {limit} for {self.n_samples_fit_} "
+                f"training codes and mode={self.mode!r}; ask for fewer neighbours or fit more codes."
+            )
         return self.search_.kneighbors_graph(codes, n_neighbors, mode=self.mode)
 
     @property

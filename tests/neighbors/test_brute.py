@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skhash.codes import hamming_distances, to_words
+from skhash.codes import hamming_distances
 from skhash.neighbors import _brute
-from skhash.neighbors._brute import nearest, within_radius
+from skhash.neighbors._brute import BruteIndex
 
 
 @st.composite
@@ -32,7 +32,7 @@ def small_blocks(monkeypatch):
 @given(searches())
 def test_nearest_equals_stable_argsort(search):
     queries, database, k = search
-    distances, positions = nearest(to_words(queries), to_words(database), k)
+    distances, positions = BruteIndex(database).nearest(queries, k)
     everything = hamming_distances(queries, database)
     expected = np.argsort(everything, axis=1, kind="stable")[:, :k]
     np.testing.assert_array_equal(positions, expected)
@@ -43,7 +43,7 @@ def test_nearest_equals_stable_argsort(search):
 @given(searches(), st.floats(0, 70))
 def test_radius_equals_filtered_stable_argsort(search, radius):
     queries, database, _ = search
-    counts, distances, positions = within_radius(to_words(queries), to_words(database), radius)
+    counts, distances, positions = BruteIndex(database).within_radius(queries, radius)
     everything = hamming_distances(queries, database)
     end = np.cumsum(counts)
     for query, row in enumerate(everything):
@@ -56,7 +56,7 @@ def test_radius_equals_filtered_stable_argsort(search, radius):
 def test_falling_distances_make_every_block_enter():
     database = np.packbits(np.tri(64, dtype=bool)[::-1], axis=1).repeat(10, axis=0)
     queries = np.zeros((3, 8), np.uint8)
-    _, positions = nearest(to_words(queries), to_words(database), 12)
+    _, positions = BruteIndex(database).nearest(queries, 12)
     expected = np.argsort(hamming_distances(queries, database), axis=1, kind="stable")[:, :12]
     np.testing.assert_array_equal(positions, expected)
 
@@ -67,10 +67,10 @@ def test_memory_is_bounded_by_the_block(monkeypatch):
 
     monkeypatch.undo()
     rng = np.random.RandomState(0)
-    queries = to_words(rng.randint(0, 256, (2000, 8)).astype(np.uint8))
-    database = to_words(rng.randint(0, 256, (50_000, 8)).astype(np.uint8))
+    queries = rng.randint(0, 256, (2000, 8)).astype(np.uint8)
+    index = BruteIndex(rng.randint(0, 256, (50_000, 8)).astype(np.uint8))
     tracemalloc.start()
-    nearest(queries, database, 10)
+    index.nearest(queries, 10)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20e6

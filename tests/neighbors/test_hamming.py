@@ -127,6 +127,8 @@ def test_all_codes_can_be_removed_and_others_added():
     with pytest.raises(ValueError, match="n_neighbors=1 must be <= 0"):
         search.kneighbors([[0]])
     assert [row.tolist() for row in search.radius_neighbors([[0]], return_distance=False)] == [[]]
+    assert len(search.radius_neighbors(return_distance=False)) == 0
+    assert search.radius_neighbors_graph().shape == (0, 0)
     assert search.add([[3]]).kneighbors([[3]])[1].tolist() == [[2]]
 
 
@@ -140,6 +142,30 @@ def test_where_equals_searching_the_subset(search, as_mask):
     ours = search.radius_neighbors(QUERIES, 8, where=where)
     for own, other in zip(ours, subset.radius_neighbors(QUERIES, 8), strict=True):
         assert [row.tolist() for row in own] == [row.tolist() for row in other]
+
+
+def test_mask_of_zeros_and_ones_is_not_taken_for_ids(search):
+    with pytest.raises(ValueError, match="where, which takes ids or a mask of dtype bool: id 0 occurs twice"):
+        search.kneighbors(QUERIES, where=(LABELS == 2).astype(int))
+
+
+def test_array_changed_after_fit_does_not_change_the_database():
+    codes = DATABASE.copy()
+    search = HammingNearestNeighbors().fit(codes, LABELS)
+    expected = search.kneighbors(QUERIES)[1]
+    codes[:] = 255
+    np.testing.assert_array_equal(search.codes_, DATABASE)
+    np.testing.assert_array_equal(search.kneighbors(QUERIES)[1], expected)
+
+
+@pytest.mark.parametrize("labels", [["1"], [None]])
+def test_labels_of_another_kind_are_not_joined_with_the_database(labels):
+    """Integers and strings became strings, and nothing was relevant any more."""
+    search = HammingNearestNeighbors().fit([[0], [1]], [0, 1])
+    with pytest.raises(ValueError, match="pass labels of the same kind"):
+        search.add([[2]], labels)
+    assert search.labels_.tolist() == [0, 1]
+    assert search.add([[2]], [1]).ids_.tolist() == [0, 1, 2]
 
 
 def test_where_without_queries_leaves_each_code_out(search):

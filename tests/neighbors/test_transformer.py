@@ -77,5 +77,5 @@ def test_other_graph_estimators_run():
 
 
 def test_more_neighbours_than_codes_are_refused():
-    with pytest.raises(ValueError, match="n_neighbors=6 must be <= 5"):
+    with pytest.raises(ValueError, match="HammingNearestNeighborsTransformer: n_neighbors=5 must be <= 4 for 5"):
         HammingNearestNeighborsTransformer(n_neighbors=5).fit(CODES[:5]).transform(CODES[:5])
