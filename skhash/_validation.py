@@ -5,6 +5,13 @@ from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 
+# What scikit-learn's messages leave to the reader, by a part of the message.
+_FIXES = {
+    "sample(s)": " Pass at least that many rows.",
+    "features as input": " Pass the features that it was fitted on.",
+}
+
+
 def check_features(estimator, X, *, reset, accept_sparse=False, ensure_min_samples=1):
     """Check a matrix of features for an estimator.
 
@@ -58,6 +65,9 @@ def _one_line(name, error):
     if message.startswith("The feature names should match"):
         return message
     message = " ".join(message.split())
+    for part, fix in _FIXES.items():
+        if part in message:
+            message += fix
     return message if name in message else f"{name}: {message}"
 
 

@@ -155,7 +155,7 @@ def with_value(value):
         (with_value(np.nan), r"contains NaN \(first at row 3, column 7\); drop or impute"),
         (with_value(np.inf), r"contains infinity \(inf\) \(first at row 3, column 7\); drop or impute"),
         (X[:0], "0 sample"),
-        (X[:1], "minimum of 2 is required"),
+        (X[:1], "minimum of 2 is required by .* Pass at least that many rows"),
         (X[:, :0], "0 feature"),
         (X[0], "Expected 2D array"),
         (X[:, :, None], "dim 3"),
@@ -173,7 +173,7 @@ def test_bad_training_rows_are_refused_in_one_line(hasher, train, message):
 @pytest.mark.parametrize(
     ("queries", "message"),
     [
-        (NEW[:, :10], "10 features, but .* expecting 64 features"),
+        (NEW[:, :10], "10 features, but .* expecting 64 features as input. Pass the features that it was fitted on"),
         (np.full((2, 64), np.nan), "contains NaN"),
         (np.full((2, 64), -np.inf), "contains infinity"),
         (NEW[:0], "0 sample"),

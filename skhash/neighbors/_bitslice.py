@@ -15,7 +15,8 @@ more operation a digit.
 of all 8 combinations are computed once a block (`fill_tables`) and looked up by each query (`count_from_tables`).
 
 The code length is a part of the type of the blocks (`block_shape`), so numba compiles one straight line of
-instructions for each length.
+instructions for each length. Its cache on disk looks at the date of ``_flat_kernels.py`` only: whoever changes this
+file has to touch that one.
 """
 
 import llvmlite.binding as llvm

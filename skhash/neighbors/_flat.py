@@ -43,6 +43,7 @@ class FlatIndex:
         self.width = width_of(self.n_bytes)
         self.blocks = self._empty_blocks()
         transpose(codes, self._as_rows(self.blocks), 0)
+        self._all_valid = self._valid_words(slice(self.n_samples))
 
     def extended(self, codes):
         """Return an index with more codes after those of this one.
@@ -62,6 +63,7 @@ class FlatIndex:
         index.blocks = index._empty_blocks()
         index.blocks[: len(self.blocks)] = self.blocks
         transpose(codes, index._as_rows(index.blocks), self.n_samples)
+        index._all_valid = index._valid_words(slice(index.n_samples))
         return index
 
     def nearest(self, query_codes, n_neighbors, rows=None):
@@ -156,11 +158,10 @@ class FlatIndex:
 
     def _valid_words(self, rows):
         """One bit for each position that may be found, in the order of the blocks; none beyond the last position."""
-        mask = np.zeros(len(self.blocks) * BLOCK_CODES, dtype=bool)
         if rows is None:
-            mask[: self.n_samples] = True
-        else:
-            mask[rows] = True
+            return self._all_valid
+        mask = np.zeros(len(self.blocks) * BLOCK_CODES, dtype=bool)
+        mask[rows] = True
         words = np.packbits(mask, bitorder="little").view("<u8").astype(np.uint64, copy=False)
         return words.reshape(-1, BLOCK_WORDS)
 

@@ -18,11 +18,19 @@ from ._bitslice import (
     trailing_zeros,
 )
 
-_entry_jit = njit(cache=True, nogil=True, error_model="numpy")
-# The cached code of an entry holds the code of what it calls.
 _jit = njit(nogil=True, error_model="numpy")
 # A call passes arrays as dozens of numbers and counts references, which costs more than what these functions do.
 _inline_jit = njit(nogil=True, error_model="numpy", inline="always")
+
+
+def _entry_jit(function):
+    """Compile a function that Python calls, and keep the code, with that of all it calls, on disk."""
+    try:
+        return njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:
+        # No folder for the code can be written: every process compiles for itself.
+        return _jit(function)
+
 
 _ALL_ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
