@@ -4,7 +4,6 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
-
 # What scikit-learn's messages leave to the reader, by a part of the message.
 _FIXES = {
     "sample(s)": " Pass at least that many rows.",
