@@ -1,13 +1,26 @@
-"""Leave out the doctests of modules and pages whose optional packages are not installed."""
+"""Leave out doctests whose optional packages are not installed."""
 
 from importlib.util import find_spec
 
+import pytest
+
+HAS_TORCH, HAS_MATPLOTLIB, HAS_PILLOW = (find_spec(name) is not None for name in ("torch", "matplotlib", "PIL"))
+
+# Modules that cannot even be imported, or whose every example needs the package.
 collect_ignore_glob = []
-if find_spec("torch") is None:
-    collect_ignore_glob += ["skhash/features/_cnn*.py", "README.md"]
-if find_spec("torch") is None or find_spec("matplotlib") is None:
-    collect_ignore_glob += ["docs/*", "docs/user_guide/*"]
-if find_spec("PIL") is None:
+if not HAS_TORCH:
+    collect_ignore_glob += ["skhash/features/_cnn*.py"]
+if not HAS_PILLOW:
     collect_ignore_glob += ["skhash/features/*.py"]
-if find_spec("matplotlib") is None:
+if not HAS_MATPLOTLIB:
     collect_ignore_glob += ["skhash/inspection/*.py"]
+
+
+def pytest_collection_modifyitems(items):
+    """Skip the pages: they tell one story each, of which most use the features of images or show a picture."""
+    if HAS_TORCH and HAS_MATPLOTLIB:
+        return
+    skip = pytest.mark.skip(reason="pages use the extras 'deep' and 'plot'")
+    for item in items:
+        if item.path.suffix in (".rst", ".md"):
+            item.add_marker(skip)

@@ -56,6 +56,7 @@ def test_transform_before_fit_raises_not_fitted(photos):
 
 
 def test_pickle_and_clone(photos):
+    pytest.importorskip("PIL", reason="resizes")
     estimator = PixelFeatures(8, color="rgb").fit(photos)
     expected = estimator.transform(photos)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(estimator)).transform(photos), expected)
