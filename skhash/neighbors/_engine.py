@@ -32,11 +32,12 @@ class SearchEngine:
         self.codes = codes
         self._brute = None
         self._flat = None
+        self._searches_on_flat = set()
         self._numpy_seconds = 0.0
 
     def __getstate__(self):
         # Indexes are made again from the codes, faster than they are read.
-        return {**self.__dict__, "_brute": None, "_flat": None}
+        return {**self.__dict__, "_brute": None, "_flat": None, "_searches_on_flat": set()}
 
     def extended(self, codes):
         """Return an engine for a database to which rows were appended, without building its index again.
@@ -55,6 +56,7 @@ class SearchEngine:
         engine._numpy_seconds = self._numpy_seconds
         if self._flat is not None:
             engine._flat = self._flat.extended(codes[len(self.codes) :])
+            engine._searches_on_flat = set(self._searches_on_flat)
         return engine
 
     def nearest(self, query_codes, n_neighbors, *, rows=None, n_jobs=None):
@@ -122,6 +124,8 @@ class SearchEngine:
         Small work never waits for the compiler, and much small work waits for it once: at worst, about twice the time
         of the better choice passes.
         """
+        if search in self._searches_on_flat:
+            return self._flat
         n_codes, n_bytes = self.codes.shape
         if n_bytes > _MAX_COMPILED_BYTES or n_codes == 0 or find_spec("numba") is None:
             return self._brute_index()
@@ -130,7 +134,9 @@ class SearchEngine:
             self._numpy_seconds += n_queries * n_searched * -(-n_bytes // 8) * _NUMPY_SECONDS_PER_WORD
             if self._numpy_seconds < _SECONDS_TO_COMPILE:
                 return self._brute_index()
-        return self._flat_index()
+        index = self._flat_index()
+        self._searches_on_flat.add(search)
+        return index
 
     def _brute_index(self):
         if self._brute is None:

@@ -425,7 +425,9 @@ class HammingNearestNeighbors(BaseEstimator):
         if hasattr(codes, "columns"):
             validate_data(self, codes, reset=reset, skip_check_array=True)
         checked = check_codes(codes, name=type(self).__name__)
-        if not hasattr(codes, "columns"):
+        # scikit-learn's check takes longer than a search, so it is left for what this comparison cannot tell.
+        same_width = not reset and checked.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")
+        if not hasattr(codes, "columns") and not same_width:
             validate_data(self, checked, reset=reset, skip_check_array=True)
         return checked
 
