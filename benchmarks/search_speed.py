@@ -96,7 +96,7 @@ def run_case(n_bits, n_codes, n_queries, kind, n_threads, n_rounds):
             rows.append(row)
             faiss_seconds = min(result["faiss heap"], result["faiss counting"])
             print(
-                f"{n_bits:>5}{n_codes:>9,}{kind:>11}{n_neighbors:>6}{size:>8}"
+                f"{n_bits:>5}{n_codes:>11,}{kind:>11}{n_neighbors:>6}{size:>8}"
                 f"{faiss_seconds / size * 1e6:>13,.1f}{result['skhash'] / size * 1e6:>13,.1f}"
                 f"{row['distances_per_second'] / 1e9:>8.1f}{result['ratio']:>8.1f}",
                 flush=True,
@@ -115,7 +115,7 @@ def main():
     _engine._SECONDS_TO_COMPILE = 0.0
     print(f"{os.cpu_count()} cores, {arguments.threads} threads, faiss {faiss.__version__}; microseconds a query")
     print(
-        f"{'bits':>5}{'codes':>9}{'kind':>11}{'k':>6}{'queries':>8}{'faiss us':>13}{'skhash us':>13}"
+        f"{'bits':>5}{'codes':>11}{'kind':>11}{'k':>6}{'queries':>8}{'faiss us':>13}{'skhash us':>13}"
         f"{'G/s':>8}{'ratio':>8}"
     )
     rows = []
