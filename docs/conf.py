@@ -39,7 +39,7 @@ html_theme_options = {
     "show_prev_next": False,
     "footer_end": [],
 }
-html_sidebars = {"install": [], "methods": [], "contributing": [], "changelog": []}
+html_sidebars = {"install": [], "methods": [], "benchmarks": [], "contributing": [], "changelog": []}
 
 autosummary_generate = True
 # The template lists the methods; numpydoc would list those that scikit-learn's base classes bring, too.
