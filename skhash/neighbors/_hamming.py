@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .._sklearn import Interval, StrOptions, fit_context
 from ..codes import check_codes
 from ..metrics import mean_average_precision
+from ..metrics._labels import check_labels
 from ._engine import SearchEngine
 from ._ids import check_distinct, check_ids, check_unused, rows_of_ids
 
@@ -432,15 +433,7 @@ class HammingNearestNeighbors(BaseEstimator):
         return checked
 
     def _check_labels(self, y, n_samples):
-        if y is None:
-            return None
-        labels = np.asarray(y)
-        if labels.ndim not in (1, 2) or len(labels) != n_samples:
-            raise ValueError(
-                f"{type(self).__name__}: y has shape {labels.shape} but there are {n_samples} codes; "
-                "pass one label, or one row of a label indicator, a code."
-            )
-        return labels
+        return None if y is None else check_labels(y, n_samples, name=f"{type(self).__name__}: y").copy()
 
     def _check_labels_alike(self, labels):
         """Refuse labels that NumPy could only join with the database's by turning both into something else."""

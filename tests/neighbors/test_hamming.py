@@ -158,12 +158,11 @@ def test_array_changed_after_fit_does_not_change_the_database():
     np.testing.assert_array_equal(search.kneighbors(QUERIES)[1], expected)
 
 
-@pytest.mark.parametrize("labels", [["1"], [None]])
-def test_labels_of_another_kind_are_not_joined_with_the_database(labels):
+def test_labels_of_another_kind_are_not_joined_with_the_database():
     """Integers and strings became strings, and nothing was relevant any more."""
     search = HammingNearestNeighbors().fit([[0], [1]], [0, 1])
     with pytest.raises(ValueError, match="pass labels of the same kind"):
-        search.add([[2]], labels)
+        search.add([[2]], ["1"])
     assert search.labels_.tolist() == [0, 1]
     assert search.add([[2]], [1]).ids_.tolist() == [0, 1, 2]
 
@@ -246,7 +245,13 @@ def fitted(**params):
         (lambda: fitted().remove([3, 3]), ValueError, "id 3 occurs twice"),
         (lambda: fitted().remove(["a"]), TypeError, "list of integers"),
         (lambda: fitted().remove(1.5), TypeError, "list of integers"),
-        (lambda: HammingNearestNeighbors().fit(DATABASE, LABELS[:9]), ValueError, "there are 211 codes"),
+        (
+            lambda: HammingNearestNeighbors().fit(DATABASE, LABELS[:9]),
+            ValueError,
+            "y has 9 items and its codes have 211",
+        ),
+        (lambda: HammingNearestNeighbors().fit([[1], [2]], [[1], [2, 3]]), ValueError, "ragged.*MultiLabelBinarizer"),
+        (lambda: HammingNearestNeighbors().fit([[1], [2]], [1.0, np.nan]), ValueError, "missing values"),
         (lambda: HammingNearestNeighbors().fit(DATABASE, ids=[1, 2]), ValueError, "got 2 ids for 211 codes"),
         (lambda: HammingNearestNeighbors().fit([[1], [2]], ids=[4, 4]), ValueError, "id 4 occurs twice"),
         (lambda: HammingNearestNeighbors().fit([[1]], ids=[2**63]), TypeError, "does not fit int64"),
