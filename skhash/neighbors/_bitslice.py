@@ -2,7 +2,7 @@
 
 **Layout.** 512 codes form a *block*. Inside a block, codes are transposed: row ``j`` of its bits holds bit ``j`` of all
 512 codes, as 8 words of 64 bits, which is one vector register of AVX-512. The bytes are those of the codes, in another
-order.
+order. The rows of a block are counted in *chunks* of 64 (codes of 32 bits: one chunk of 32).
 
 **Counting.** XOR of row ``j`` with bit ``j`` of a query (all zeros or all ones) leaves a one for each code that
 differs in bit ``j``. Summing those rows over ``j`` gives 512 Hamming distances. The sum is done in binary by *adders*
@@ -11,12 +11,16 @@ same weight and a carry row of weight :math:`2^{w+1}`, five bitwise operations (
 remains is one row a binary digit of the distance, the *counters*. A bound is compared with all 512 distances in one
 more operation a digit.
 
-**Tables.** The first layer of adders depends on three bits of the query only. With several queries, the sum and carry
-of all 8 combinations are computed once a block (`fill_tables`) and looked up by each query (`count_from_tables`).
+**Chunks.** The counters of a chunk are added to those of the chunks before it. They are compared with the bound after
+each chunk, because a distance only grows: a block in which every code has reached the bound is left at once.
 
-The code length is a part of the type of the blocks (`block_shape`), so numba compiles one straight line of
-instructions for each length. Its cache on disk looks at the date of ``_flat_kernels.py`` only: whoever changes this
-file has to touch that one.
+**Tables.** The first layer of adders depends on three bits of the query only. With several queries, the sum and carry
+of all 8 combinations are computed once a chunk (`fill_tables`) and looked up by each query (`count_from_tables`). The
+tables of a chunk fit into the first-level cache.
+
+The number of digits of a distance is a part of the type of the blocks (`block_shape`), so numba compiles one straight
+line of instructions for each number of digits. Its cache on disk looks at the date of ``_flat_kernels.py`` only:
+whoever changes this file has to touch that one.
 """
 
 import llvmlite.binding as llvm
@@ -29,15 +33,31 @@ BLOCK_CODES = 512
 BLOCK_WORDS = BLOCK_CODES // 64
 VECTOR_BYTES = 8 * BLOCK_WORDS
 
-_I32, _I64 = ir.IntType(32), ir.IntType(64)
+# Bytes of the two vectors, sum and carry, of one entry of a table.
+ENTRY_BYTES = 2 * VECTOR_BYTES
+# Digits of the distances of codes of 32 bits, the shortest that are compiled for.
+_FEWEST_DIGITS = 6
+
+_I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_I64, BLOCK_WORDS)
+_BYTES = ir.IntType(8).as_pointer()
 
 # Truth tables of three inputs for AVX-512's ternary logic instruction.
 _SUM, _MAJORITY, _LESS_STEP = 0x96, 0xE8, 0xB2
 
 
+def chunk_bits(n_digits):
+    """Number of bits that are counted at once in blocks of codes whose distances have so many digits."""
+    return 32 if n_digits == _FEWEST_DIGITS else 64
+
+
+def padded_bits(n_bits):
+    """The code length, a whole number of chunks, that codes are padded to with zeros."""
+    return 32 if n_bits <= 32 else -(-n_bits // 64) * 64
+
+
 def block_shape(n_bits):
-    """Shape of one block of transposed codes, whose number of axes tells the code length to numba.
+    """Shape of one block of transposed codes, whose number of axes tells numba the number of digits of a distance.
 
     Numba compiles a function for each number of axes. (A record dtype would say the same more plainly, but numba names
     compiled functions of records by a number that differs between processes, and links the wrong one from its cache.)
@@ -45,14 +65,16 @@ def block_shape(n_bits):
     Parameters
     ----------
     n_bits : int
-        Code length: 32 times a power of two.
+        Code length as `padded_bits` gives it.
 
     Returns
     -------
     shape : tuple of int
-        ``(2, ..., 2, 32, 8)``, in all `n_bits` rows of 8 words.
+        ``(1, ..., 1, n_chunks, 32 or 64, 8)``, in all `n_bits` rows of 8 words.
     """
-    return (2,) * ((n_bits // 32).bit_length() - 1) + (32, BLOCK_WORDS)
+    n_digits = n_counters(n_bits)
+    size = chunk_bits(n_digits)
+    return (1,) * (n_digits - _FEWEST_DIGITS) + (n_bits // size, size, BLOCK_WORDS)
 
 
 def n_groups(n_bits):
@@ -130,6 +152,26 @@ class _Emitter:
         data = self.context.make_array(array_type)(self.context, self.builder, array).data
         return self.builder.add(self.builder.ptrtoint(data, _I64), byte_offset)
 
+    def n_chunks(self, array_type, array):
+        """Number of chunks of a block."""
+        shape = self.context.make_array(array_type)(self.context, self.builder, array).shape
+        return self.builder.extract_value(shape, array_type.ndim - 3)
+
+    def row_of_query(self, array_type, array, query, chunk):
+        """Row of the lookups or flips, which have one for each query and chunk."""
+        return self.builder.add(self.builder.mul(query, self.n_chunks(array_type, array)), chunk)
+
+    def chunk(self, array_type, array, block, chunk):
+        """Address of the rows of a chunk of a block."""
+        row = self.row_of_query(array_type, array, block, chunk)
+        n_bytes = chunk_bits(digits_of_type(array_type)) * VECTOR_BYTES
+        return self.address(array_type, array, _times(self.builder, row, n_bytes))
+
+    def next_block(self, array_type, array, address):
+        """Address one block after another."""
+        n_bytes = chunk_bits(digits_of_type(array_type)) * VECTOR_BYTES
+        return self.builder.add(address, _times(self.builder, self.n_chunks(array_type, array), n_bytes))
+
     def load(self, address, byte_offset=0):
         place = self.builder.add(address, ir.Constant(_I64, byte_offset))
         vector = self.builder.load(self.builder.inttoptr(place, _VECTOR.as_pointer()))
@@ -142,13 +184,25 @@ class _Emitter:
         stored.align = 8
 
     def broadcast(self, address, byte_offset):
-        """Fill a vector with one word from memory."""
+        """Fill a vector with one word of 32 bits from memory."""
         place = self.builder.add(address, ir.Constant(_I64, byte_offset))
-        word = self.builder.load(self.builder.inttoptr(place, _I64.as_pointer()))
-        undefined = ir.Constant(_VECTOR, ir.Undefined)
+        word = self.builder.load(self.builder.inttoptr(place, _I32.as_pointer()))
+        halves = ir.VectorType(_I32, 2 * BLOCK_WORDS)
+        undefined = ir.Constant(halves, ir.Undefined)
         single = self.builder.insert_element(undefined, word, ir.Constant(_I32, 0))
-        lanes = ir.Constant(ir.VectorType(_I32, BLOCK_WORDS), [0] * BLOCK_WORDS)
-        return self.builder.shuffle_vector(single, undefined, lanes)
+        lanes = ir.Constant(halves, [0] * (2 * BLOCK_WORDS))
+        return self.builder.bitcast(self.builder.shuffle_vector(single, undefined, lanes), _VECTOR)
+
+    def prefetch(self, address, byte_offset):
+        """Ask for the cache line at an address, which need not exist.
+
+        Processors fetch ahead by themselves, but not beyond a page of memory, which a chunk of 64 bits fills.
+        """
+        place = self.builder.inttoptr(self.builder.add(address, ir.Constant(_I64, byte_offset)), _BYTES)
+        signature = ir.FunctionType(ir.VoidType(), [_BYTES, _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(self.builder.module, signature, "llvm.prefetch.p0i8")
+        read, nearest_cache, data = (ir.Constant(_I32, value) for value in (0, 3, 1))
+        self.builder.call(function, [place, read, nearest_cache, data])
 
     def full_adder(self, a, b, c):
         if self.ternary:
@@ -161,13 +215,13 @@ class _Emitter:
         return self.builder.xor(a, b), self.builder.and_(a, b)
 
     def less_than(self, counters, bound_address):
-        """Compare all counters with a bound given as one word, 0 or -1, a binary digit.
+        """Compare all counters with a bound given as one word of 32 bits, 0 or -1, a binary digit.
 
         From the least significant digit on: less = digit of the bound ? (not counter or less) : (not counter and less).
         """
         less = ir.Constant(_VECTOR, [0] * BLOCK_WORDS)
         for digit, counter in enumerate(counters):
-            bound = self.broadcast(bound_address, 8 * digit)
+            bound = self.broadcast(bound_address, 4 * digit)
             if self.ternary:
                 less = self._ternary_logic(less, counter, bound, _LESS_STEP)
             else:
@@ -188,7 +242,7 @@ class _Emitter:
                 rows[names[0]], rows[names[1]] = self.half_adder(*(rows[name] for name in names[2:]))
         return rows
 
-    def finish(self, counters, bound_address, scratch_address):
+    def finish(self, counters, bound_address, target_address):
         """Compare, and store the counters and the mask of codes below the bound if there are any.
 
         Returns one bit for each word of the mask that is not zero.
@@ -199,8 +253,8 @@ class _Emitter:
         some = self.builder.icmp_unsigned("!=", words, ir.Constant(words.type, 0))
         with self.builder.if_then(some, likely=False):
             for digit, counter in enumerate(counters):
-                self.store(counter, scratch_address, digit * VECTOR_BYTES)
-            self.store(less, scratch_address, len(counters) * VECTOR_BYTES)
+                self.store(counter, target_address, digit * VECTOR_BYTES)
+            self.store(less, target_address, len(counters) * VECTOR_BYTES)
         return self.builder.zext(words, _I64)
 
     def _ternary_logic(self, a, b, c, truth_table):
@@ -209,125 +263,196 @@ class _Emitter:
         return self.builder.call(function, [a, b, c, ir.Constant(_I32, truth_table)])
 
 
-def bits_of_type(blocks_type):
-    """Code length of the blocks in an array, from numba's type of it."""
-    return 32 << (blocks_type.ndim - 3)
+def digits_of_type(blocks_type):
+    """Number of digits of a distance, from numba's type of an array of blocks."""
+    return _FEWEST_DIGITS + blocks_type.ndim - 4
 
 
 def _times(builder, value, factor):
     return builder.mul(value, ir.Constant(_I64, factor))
 
 
-def _table_network(n_bits):
-    """Adders behind the tables: a sum of weight 1 and a carry of weight 2 from each group of three bits."""
+def _table_rows(emit, n_bits, tables_address, lookups_address):
+    """Inputs of the adders behind the tables, a sum and a carry of each group of three bits, and how to load them."""
+    builder = emit.builder
     inputs = []
     for group in range(n_groups(n_bits)):
-        inputs += [(0, f"group sum {group}"), (1, f"group carry {group}")]
-    return adder_network(inputs)
-
-
-def _emit_table_rows(emit, n_bits, tables_address, lookups_address):
-    """Emit the adder network on looked-up sums and carries and return the counters."""
-    builder = emit.builder
-    steps, counters = _table_network(n_bits)
+        inputs += [(0, f"sum of group {group}"), (1, f"carry of group {group}")]
 
     def load(name):
-        kind, group = name.rsplit(" ", 1)
-        place = builder.add(lookups_address, ir.Constant(_I64, 4 * int(group)))
-        offset = builder.zext(builder.load(builder.inttoptr(place, _I32.as_pointer())), _I64)
-        return emit.load(builder.add(tables_address, offset), VECTOR_BYTES if "carry" in kind else 0)
+        kind, group = name.split()[0], int(name.split()[-1])
+        place = builder.add(lookups_address, ir.Constant(_I64, 2 * group))
+        offset = builder.zext(builder.load(builder.inttoptr(place, _I16.as_pointer())), _I64)
+        return emit.load(builder.add(tables_address, offset), VECTOR_BYTES if kind == "carry" else 0)
 
-    rows = emit.run(steps, load)
-    return [rows[name] for name in counters]
+    return inputs, load
 
 
-def _emit_xor_rows(emit, n_bits, block_address, flips_address):
-    """Emit the adder network on rows that are flipped where the query has a one, and return the counters."""
-    steps, counters = adder_network([(0, str(bit)) for bit in range(n_bits)])
+def _flipped_rows(emit, n_bits, rows_address, next_address, flips_address):
+    """Inputs of the adders without tables, rows flipped where the query has a one, and how to load them."""
 
-    def load(bit):
-        flip = emit.broadcast(flips_address, 8 * int(bit))
-        return emit.builder.xor(emit.load(block_address, int(bit) * VECTOR_BYTES), flip)
+    def load(name):
+        bit = int(name.split()[-1])
+        row = emit.load(rows_address, bit * VECTOR_BYTES)
+        emit.prefetch(next_address, bit * VECTOR_BYTES)
+        return emit.builder.xor(row, emit.broadcast(flips_address, 4 * bit))
 
-    rows = emit.run(steps, load)
-    return [rows[name] for name in counters]
+    return [(0, f"flipped row {bit}") for bit in range(n_bits)], load
+
+
+def _emit_count(emit, rows, n_digits, previous_address, bound_address, target_address):
+    """Emit adders for rows, and for the counters of the chunks before if there are any, and the comparison."""
+    inputs, load_row = rows
+    previous = [f"previous {digit}" for digit in range(n_digits if previous_address is not None else 0)]
+
+    def load(name):
+        if name in previous:
+            return emit.load(previous_address, previous.index(name) * VECTOR_BYTES)
+        return load_row(name)
+
+    steps, counters = adder_network(inputs + list(enumerate(previous)))
+    values = emit.run(steps, load)
+    zero = ir.Constant(_VECTOR, [0] * BLOCK_WORDS)
+    # No distance exceeds the code length, so digits beyond its own are zeros.
+    counters = [values[name] for name in counters[:n_digits]]
+    counters += [zero] * (n_digits - len(counters))
+    return emit.finish(counters, bound_address, target_address)
 
 
 @intrinsic
-def fill_tables(typing_context, blocks, block, tables):
-    """Compute the sum and the carry of every group of three bits for all 8 queries there can be.
+def fill_tables(typing_context, blocks, block, chunk, tables):
+    """Compute the sum and the carry of every group of three bits of a chunk for all 8 queries there can be.
 
-    ``fill_tables(blocks, block, tables)`` with `tables` of shape (n_groups, 8, 2, 8), dtype uint64.
+    ``fill_tables(blocks, block, chunk, tables)`` with `tables` of shape (n_groups, 8, 2, 8), dtype uint64.
     """
-    n_bits = bits_of_type(blocks)
+    n_bits = chunk_bits(digits_of_type(blocks))
 
     def codegen(context, builder, signature, arguments):
         emit = _Emitter(context, builder)
         zero, ones = (ir.Constant(_VECTOR, [value] * BLOCK_WORDS) for value in (0, 2**64 - 1))
-        source = emit.address(blocks, arguments[0], _times(builder, arguments[1], n_bits * VECTOR_BYTES))
-        target = emit.address(tables, arguments[2], ir.Constant(_I64, 0))
+        source = emit.chunk(blocks, arguments[0], arguments[1], arguments[2])
+        next_source = emit.next_block(blocks, arguments[0], source)
+        target = emit.address(tables, arguments[3], ir.Constant(_I64, 0))
         for group in range(n_groups(n_bits)):
             bits = range(3 * group, min(3 * group + 3, n_bits))
             rows = [emit.load(source, bit * VECTOR_BYTES) for bit in bits] + [zero] * (3 - len(bits))
+            for bit in bits:
+                emit.prefetch(next_source, bit * VECTOR_BYTES)
             for query in range(8):
                 flipped = [builder.xor(row, ones) if query >> i & 1 else row for i, row in enumerate(rows)]
                 total, carry = emit.full_adder(*flipped)
-                emit.store(total, target, ((group * 8 + query) * 2) * VECTOR_BYTES)
-                emit.store(carry, target, ((group * 8 + query) * 2 + 1) * VECTOR_BYTES)
+                emit.store(total, target, (group * 8 + query) * ENTRY_BYTES)
+                emit.store(carry, target, (group * 8 + query) * ENTRY_BYTES + VECTOR_BYTES)
         return context.get_dummy_value()
 
-    return types.void(blocks, types.int64, tables), codegen
+    return types.void(blocks, types.int64, types.int64, tables), codegen
 
 
 @intrinsic
-def count_from_tables(typing_context, blocks, tables, lookups, query, bounds, scratch):
-    """Count with the tables of a block and compare with the bound of a query.
+def count_from_tables(typing_context, blocks, tables, lookups, query, chunk, bounds, counters, source, target):
+    """Count a chunk with its tables, add the counters of the chunks before, and compare with the bound of a query.
 
-    ``count_from_tables(blocks, tables, lookups, query, bounds, scratch)`` computes the mask of the codes whose distance
-    is below the bound and returns which of its 8 words are not zero, one bit each. Only if there are any does it fill
-    `scratch` with the counters and the mask.
+    ``count_from_tables(blocks, tables, lookups, query, chunk, bounds, counters, source, target)`` computes the mask of
+    the codes whose distance is still below the bound and returns which of its 8 words are not zero, one bit each. Only
+    if there are any does it fill ``counters[target]`` with the counters and the mask. The counters of the chunks before
+    are in ``counters[source]``.
     """
-    n_bits = bits_of_type(blocks)
+    n_digits = digits_of_type(blocks)
+    n_bits = chunk_bits(n_digits)
 
     def codegen(context, builder, signature, arguments):
+        _, tables_value, lookups_value, query, chunk, *rest = arguments
         emit = _Emitter(context, builder)
-        tables_address = emit.address(tables, arguments[1], ir.Constant(_I64, 0))
-        lookups_address = emit.address(lookups, arguments[2], _times(builder, arguments[3], 4 * n_groups(n_bits)))
-        bound_address = emit.address(bounds, arguments[4], _times(builder, arguments[3], 8 * n_counters(n_bits)))
-        scratch_address = emit.address(scratch, arguments[5], ir.Constant(_I64, 0))
-        counters = _emit_table_rows(emit, n_bits, tables_address, lookups_address)
-        return emit.finish(counters, bound_address, scratch_address)
+        tables_address = emit.address(tables, tables_value, ir.Constant(_I64, 0))
+        row = emit.row_of_query(blocks, arguments[0], query, chunk)
+        lookups_address = emit.address(lookups, lookups_value, _times(builder, row, 2 * n_groups(n_bits)))
+        rows = _table_rows(emit, n_bits, tables_address, lookups_address)
+        return _emit_chunk(emit, rows, n_digits, query, chunk, (bounds, counters), rest)
 
-    return types.uint64(blocks, tables, lookups, types.int64, bounds, scratch), codegen
+    return types.uint64(
+        blocks, tables, lookups, types.int64, types.int64, bounds, counters, types.int64, types.int64
+    ), codegen
 
 
 @intrinsic
-def count_by_xor(typing_context, blocks, block, flips, query, bounds, scratch):
-    """Count straight on a block, without tables, and compare with the bound of a query.
+def count_by_xor(typing_context, blocks, block, flips, query, chunk, bounds, counters, source, target):
+    """Count straight on the rows of a chunk, without tables, otherwise as `count_from_tables`.
 
-    ``count_by_xor(blocks, block, flips, query, bounds, scratch)``, otherwise as `count_from_tables`.
+    ``count_by_xor(blocks, block, flips, query, chunk, bounds, counters, source, target)``
     """
-    n_bits = bits_of_type(blocks)
+    n_digits = digits_of_type(blocks)
+    n_bits = chunk_bits(n_digits)
 
     def codegen(context, builder, signature, arguments):
+        blocks_value, block, flips_value, query, chunk, *rest = arguments
         emit = _Emitter(context, builder)
-        block_address = emit.address(blocks, arguments[0], _times(builder, arguments[1], n_bits * VECTOR_BYTES))
-        flips_address = emit.address(flips, arguments[2], _times(builder, arguments[3], 8 * n_bits))
-        bound_address = emit.address(bounds, arguments[4], _times(builder, arguments[3], 8 * n_counters(n_bits)))
-        scratch_address = emit.address(scratch, arguments[5], ir.Constant(_I64, 0))
-        counters = _emit_xor_rows(emit, n_bits, block_address, flips_address)
-        return emit.finish(counters, bound_address, scratch_address)
+        rows_address = emit.chunk(blocks, blocks_value, block, chunk)
+        row = emit.row_of_query(blocks, blocks_value, query, chunk)
+        flips_address = emit.address(flips, flips_value, _times(builder, row, 4 * n_bits))
+        next_address = emit.next_block(blocks, blocks_value, rows_address)
+        rows = _flipped_rows(emit, n_bits, rows_address, next_address, flips_address)
+        return _emit_chunk(emit, rows, n_digits, query, chunk, (bounds, counters), rest)
 
-    return types.uint64(blocks, types.int64, flips, types.int64, bounds, scratch), codegen
+    return types.uint64(
+        blocks, types.int64, flips, types.int64, types.int64, bounds, counters, types.int64, types.int64
+    ), codegen
+
+
+def _emit_chunk(emit, rows, n_digits, query, chunk, array_types, arguments):
+    """Emit the count of a chunk, with the counters of the chunks before unless it is the first."""
+    builder = emit.builder
+    bounds_value, counters_value, source, target = arguments
+    slot_bytes = (n_digits + 1) * VECTOR_BYTES
+    bound = emit.address(array_types[0], bounds_value, _times(builder, query, 4 * n_digits))
+    source, target = (
+        emit.address(array_types[1], counters_value, _times(builder, slot, slot_bytes)) for slot in (source, target)
+    )
+    if 2**n_digits // 2 <= chunk_bits(n_digits):
+        return _emit_count(emit, rows, n_digits, None, bound, target)
+    words = cgutils.alloca_once(builder, _I64)
+    is_first = builder.icmp_signed("==", chunk, ir.Constant(_I64, 0))
+    with builder.if_else(is_first) as (first, later):
+        with first:
+            builder.store(_emit_count(emit, rows, n_digits, None, bound, target), words)
+        with later:
+            builder.store(_emit_count(emit, rows, n_digits, source, bound, target), words)
+    return builder.load(words)
 
 
 @intrinsic
-def code_length(typing_context, blocks):
-    """Code length of blocks, a constant when compiled."""
-    n_bits = bits_of_type(blocks)
+def spread_distances(typing_context, blocks, counters, slot, word, distances):
+    """Write the distances of the 64 codes of one word of a block from its counters.
+
+    ``spread_distances(blocks, counters, slot, word, distances)`` with `distances` of shape (64,), dtype uint16.
+    """
+    n_digits = digits_of_type(blocks)
 
     def codegen(context, builder, signature, arguments):
-        return ir.Constant(_I64, n_bits)
+        _, counters_value, slot, word, distances_value = arguments
+        emit = _Emitter(context, builder)
+        place = builder.add(_times(builder, slot, (n_digits + 1) * VECTOR_BYTES), _times(builder, word, 8))
+        source = emit.address(counters, counters_value, place)
+        vector = ir.VectorType(_I16, 64)
+        zero = ir.Constant(vector, [0] * 64)
+        total = zero
+        for digit in range(n_digits):
+            address = builder.inttoptr(builder.add(source, ir.Constant(_I64, digit * VECTOR_BYTES)), _I64.as_pointer())
+            ones = builder.bitcast(builder.load(address), ir.VectorType(ir.IntType(1), 64))
+            total = builder.or_(total, builder.select(ones, ir.Constant(vector, [1 << digit] * 64), zero))
+        target = emit.address(distances, distances_value, ir.Constant(_I64, 0))
+        builder.store(total, builder.inttoptr(target, vector.as_pointer())).align = 2
+        return context.get_dummy_value()
+
+    return types.void(blocks, counters, types.int64, types.int64, distances), codegen
+
+
+@intrinsic
+def n_digits_of(typing_context, blocks):
+    """Number of digits of a distance, a constant when compiled."""
+    n_digits = digits_of_type(blocks)
+
+    def codegen(context, builder, signature, arguments):
+        return ir.Constant(_I64, n_digits)
 
     return types.int64(blocks), codegen
 

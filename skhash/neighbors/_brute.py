@@ -26,6 +26,7 @@ class BruteIndex:
     """
 
     def __init__(self, codes):
+        self.n_samples = len(codes)
         self._words = to_words(codes)
 
     def nearest(self, query_codes, n_neighbors, rows=None):

@@ -1,6 +1,7 @@
-"""Which index answers a search: NumPy for small work, compiled loops for large, and threads over queries."""
+"""Which index answers a search: NumPy for small work, compiled loops for large, and threads."""
 
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
@@ -8,6 +9,7 @@ import numpy as np
 from joblib import effective_n_jobs
 
 from ._brute import BruteIndex
+from ._streamed import PIECE_BYTES, StreamedIndex
 
 # What NumPy takes to compare one word of 64 bits of a query with one of a code, selection included.
 _NUMPY_SECONDS_PER_WORD = 4e-9
@@ -15,49 +17,105 @@ _NUMPY_SECONDS_PER_WORD = 4e-9
 # them in its cache on disk, to eight, when it compiles them for the first time on a machine.
 _SECONDS_TO_COMPILE = 3.0
 # The longest code that loops are compiled for, in bytes.
-_MAX_COMPILED_BYTES = 128
+_MAX_COMPILED_BYTES = 512
 _FEWEST_QUERIES_PER_THREAD = 8
+# Words of the database, of 64 bits, below which a thread costs more than it saves.
+_FEWEST_WORDS_PER_THREAD = 2**17
 
 
 class SearchEngine:
-    """Exhaustive search over a database of codes.
+    """Search over a database of codes that never changes.
+
+    Codes are kept once: as they came, until compiled loops are worth it, then only in the index of those. A memory map
+    is not copied but searched where it lies.
 
     Parameters
     ----------
-    codes : ndarray of shape (n_samples, n_bytes), dtype uint8
-        Packed codes.
+    codes : ndarray of shape (n_samples, n_bytes), dtype uint8, or None
+        Packed codes, which nobody writes to any more.
+
+    flat : FlatIndex, default=None
+        Their index instead.
     """
 
-    def __init__(self, codes):
-        self.codes = codes
+    def __init__(self, codes, flat=None):
+        self.n_samples, self.n_bytes = (flat.n_samples, flat.n_bytes) if codes is None else codes.shape
+        self._codes = codes
         self._brute = None
-        self._flat = None
-        self._searches_on_flat = set()
+        self._flat = flat
         self._numpy_seconds = 0.0
+        self._lock = threading.Lock()
 
-    def __getstate__(self):
-        # Indexes are made again from the codes, faster than they are read.
-        return {**self.__dict__, "_brute": None, "_flat": None, "_searches_on_flat": set()}
-
-    def extended(self, codes):
-        """Return an engine for a database to which rows were appended, without building its index again.
+    @classmethod
+    def of(cls, codes):
+        """Make an engine for codes of the caller.
 
         Parameters
         ----------
-        codes : ndarray of shape (n_samples + n_new, n_bytes), dtype uint8
-            The codes of this engine and more.
+        codes : ndarray of shape (n_samples, n_bytes), dtype uint8
+            Packed codes. They are copied, because what the caller does to the array afterwards must not change the
+            database, unless they are a large memory map.
+
+        Returns
+        -------
+        engine : SearchEngine
+            New engine.
+        """
+        return cls(codes if _is_large_map(codes) else np.array(codes))
+
+    def __getstate__(self):
+        # Blocks are made again from the codes, faster than they are read.
+        return {"codes": self.codes(), "numpy_seconds": self._numpy_seconds}
+
+    def __setstate__(self, state):
+        self.__init__(state["codes"])
+        self._numpy_seconds = state["numpy_seconds"]
+
+    def codes(self):
+        """Return the codes of the database.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_bytes), dtype uint8
+            A copy, or a view of an array that is not to be written to.
+        """
+        # Another thread may exchange the one for the other meanwhile, never without having set the other first.
+        codes, flat = self._codes, self._flat
+        return flat.codes() if codes is None else codes
+
+    def extended(self, codes):
+        """Return an engine for a database with more codes.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n_new, n_bytes), dtype uint8
+            Packed codes.
 
         Returns
         -------
         engine : SearchEngine
             Searches running on this engine are not disturbed.
         """
-        engine = SearchEngine(codes)
-        engine._numpy_seconds = self._numpy_seconds
-        if self._flat is not None:
-            engine._flat = self._flat.extended(codes[len(self.codes) :])
-            engine._searches_on_flat = set(self._searches_on_flat)
-        return engine
+        if self._flat is None:
+            return self._sibling(np.concatenate([self.codes(), codes]), None)
+        return self._sibling(None, self._flat.extended(codes))
+
+    def without(self, positions):
+        """Return an engine for a database with fewer codes.
+
+        Parameters
+        ----------
+        positions : ndarray of shape (n_removed,), dtype int64
+            Rows of the database, distinct.
+
+        Returns
+        -------
+        engine : SearchEngine
+            Searches running on this engine are not disturbed.
+        """
+        if self._flat is None:
+            return self._sibling(np.delete(self.codes(), positions, axis=0), None)
+        return self._sibling(None, self._flat.without(positions))
 
     def nearest(self, query_codes, n_neighbors, *, rows=None, n_jobs=None):
         """Find the nearest codes of each query.
@@ -85,7 +143,16 @@ class SearchEngine:
             Rows of the database; equal distances come by rising position.
         """
         index = self._choose("nearest", len(query_codes), rows)
-        return _in_threads(lambda queries: index.nearest(queries, n_neighbors, rows), query_codes, n_jobs)
+        n_threads = effective_n_jobs(n_jobs)
+        if n_threads > 1 and not isinstance(index, BruteIndex):
+            # One query, or a database that is read from disk, is shared by threads; many queries are shared out.
+            few_queries = len(query_codes) < _FEWEST_QUERIES_PER_THREAD * n_threads
+            n_words = self.n_samples * -(-self.n_bytes // 8)
+            n_parts = min(n_threads, n_words // _FEWEST_WORDS_PER_THREAD)
+            if n_parts > 1 and (few_queries or isinstance(index, StreamedIndex)):
+                with ThreadPoolExecutor(n_parts) as pool:
+                    return index.nearest(query_codes, n_neighbors, rows, n_parts, pool.map)
+        return _in_threads(lambda queries: index.nearest(queries, n_neighbors, rows), query_codes, n_threads)
 
     def within_radius(self, query_codes, radius, *, rows=None, n_jobs=None):
         """Find all codes within a radius of each query.
@@ -116,7 +183,13 @@ class SearchEngine:
             Rows of the database; equal distances come by rising position.
         """
         index = self._choose("within_radius", len(query_codes), rows)
-        return _in_threads(lambda queries: index.within_radius(queries, radius, rows), query_codes, n_jobs)
+        n_threads = effective_n_jobs(n_jobs)
+        return _in_threads(lambda queries: index.within_radius(queries, radius, rows), query_codes, n_threads)
+
+    def _sibling(self, codes, flat):
+        engine = SearchEngine(codes, flat)
+        engine._numpy_seconds = self._numpy_seconds
+        return engine
 
     def _choose(self, search, n_queries, rows):
         """Take the compiled loops where they exist, or once NumPy has been busy for as long as compiling takes.
@@ -124,31 +197,49 @@ class SearchEngine:
         Small work never waits for the compiler, and much small work waits for it once: at worst, about twice the time
         of the better choice passes.
         """
-        if search in self._searches_on_flat:
+        codes = self._codes
+        if codes is None:
             return self._flat
-        n_codes, n_bytes = self.codes.shape
-        if n_bytes > _MAX_COMPILED_BYTES or n_codes == 0 or find_spec("numba") is None:
-            return self._brute_index()
-        if not _is_compiled(search, n_bytes):
-            n_searched = n_codes if rows is None else len(rows)
-            self._numpy_seconds += n_queries * n_searched * -(-n_bytes // 8) * _NUMPY_SECONDS_PER_WORD
-            if self._numpy_seconds < _SECONDS_TO_COMPILE:
-                return self._brute_index()
-        index = self._flat_index()
-        self._searches_on_flat.add(search)
-        return index
+        is_compiled = self._is_compiled_worth_it(search, n_queries, self.n_samples if rows is None else len(rows))
+        if _is_large_map(codes):
+            return StreamedIndex(codes, _flat_index_class() if is_compiled else BruteIndex)
+        return self._flat_index() if is_compiled else self._brute_index(codes)
 
-    def _brute_index(self):
+    def _is_compiled_worth_it(self, search, n_queries, n_searched):
+        if self.n_bytes > _MAX_COMPILED_BYTES or self.n_samples == 0 or find_spec("numba") is None:
+            return False
+        if _is_compiled(search, self.n_bytes):
+            return True
+        self._numpy_seconds += n_queries * n_searched * -(-self.n_bytes // 8) * _NUMPY_SECONDS_PER_WORD
+        return self._numpy_seconds >= _SECONDS_TO_COMPILE
+
+    def _brute_index(self, codes):
         if self._brute is None:
-            self._brute = BruteIndex(self.codes)
+            self._brute = BruteIndex(codes)
         return self._brute
 
     def _flat_index(self):
-        if self._flat is None:
-            from ._flat import FlatIndex
+        with self._lock:
+            if self._flat is None:
+                # In this order: another thread that finds no codes finds the index.
+                self._flat = _flat_index_class()(self._codes)
+                self._codes = self._brute = None
+            return self._flat
 
-            self._flat = FlatIndex(self.codes)
-        return self._flat
+
+def _is_large_map(codes):
+    """Whether codes are left where they lie, in a file that is mapped to memory."""
+    owner = codes
+    while isinstance(owner, np.ndarray) and not isinstance(owner, np.memmap):
+        owner = owner.base
+    return isinstance(owner, np.memmap) and codes.nbytes > PIECE_BYTES
+
+
+def _flat_index_class():
+    # Imported here because numba takes a while to import.
+    from ._flat import FlatIndex
+
+    return FlatIndex
 
 
 def _is_compiled(search, n_bytes):
@@ -157,9 +248,9 @@ def _is_compiled(search, n_bytes):
     return flat is not None and flat.is_compiled(search, n_bytes)
 
 
-def _in_threads(search, query_codes, n_jobs):
+def _in_threads(search, query_codes, n_threads):
     """Search batches of queries on threads and join the arrays of their results."""
-    n_threads = min(effective_n_jobs(n_jobs), len(query_codes) // _FEWEST_QUERIES_PER_THREAD)
+    n_threads = min(n_threads, len(query_codes) // _FEWEST_QUERIES_PER_THREAD)
     if n_threads <= 1:
         return search(query_codes)
     # A few batches a thread even out what other programs do to one of them.

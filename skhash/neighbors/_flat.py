@@ -1,49 +1,73 @@
 """A database of codes in bit-sliced blocks, searched exhaustively by compiled loops."""
 
 import math
+import threading
 
 import numpy as np
 
-from ._bitslice import BLOCK_CODES, BLOCK_WORDS, bits_of_type, block_shape, n_counters, n_groups
-from ._flat_kernels import nearest_in_tile, transpose, within_radius_in_tile
-
-# Code lengths that loops are compiled for; others are padded with zero bits, which add nothing to a distance.
-WIDTHS = (32, 64, 128, 256, 512, 1024)
+from ._bitslice import (
+    BLOCK_CODES,
+    BLOCK_WORDS,
+    block_shape,
+    chunk_bits,
+    digits_of_type,
+    n_counters,
+    n_groups,
+    padded_bits,
+)
+from ._flat_kernels import nearest_in_blocks, read_codes, within_radius_in_blocks, write_codes
+from ._merge import merge_nearest
 
 _QUERIES_PER_TILE = 64
-# With fewer queries, filling the tables of a block costs more than it saves.
-_FEWEST_FOR_TABLES = 6
-# Neighbours that the buffers of a tile hold at most, 10 bytes each and twice.
+# Neighbours that the buffers of a tile hold at most, 8 bytes each and twice.
 _NEIGHBORS_PER_TILE = 2**20
-
-
-def width_of(n_bytes):
-    """The length that codes of `n_bytes` bytes are padded to."""
-    return next(width for width in WIDTHS if width >= 8 * n_bytes)
+# Codes that are transposed at once, so that a memory map is read piece by piece.
+_CODES_PER_PIECE = 2**16
+# Removed codes stay in their blocks until they are more than this share of all.
+_MOST_REMOVED = 0.25
 
 
 def is_compiled(search, n_bytes):
     """Whether this process has compiled a search, "nearest" or "within_radius", for codes of `n_bytes` bytes."""
-    loops = nearest_in_tile if search == "nearest" else within_radius_in_tile
-    width = width_of(n_bytes)
-    return any(bits_of_type(signature[0]) == width for signature in loops.signatures)
+    loops = nearest_in_blocks if search == "nearest" else within_radius_in_blocks
+    n_digits = n_counters(padded_bits(8 * n_bytes))
+    return any(digits_of_type(signature[0]) == n_digits for signature in loops.signatures)
 
 
 class FlatIndex:
     """Codes in blocks of 512, transposed.
 
+    A code lies in a *slot* of the blocks. Its *position* is its rank among the codes that were not removed; both are
+    the same as long as none was. An index never changes: one with more or fewer codes is another that shares its
+    blocks, so that searches that run on the old one are not disturbed.
+
     Parameters
     ----------
     codes : ndarray of shape (n_samples, n_bytes), dtype uint8
-        Packed codes of at most 1024 bits.
+        Packed codes, read piece by piece.
     """
 
     def __init__(self, codes):
-        self.n_samples, self.n_bytes = codes.shape
-        self.width = width_of(self.n_bytes)
-        self.blocks = self._empty_blocks()
-        transpose(codes, self._as_rows(self.blocks), 0)
-        self._all_valid = self._valid_words(slice(self.n_samples))
+        self.n_bytes = codes.shape[1]
+        self._blocks = _Blocks(padded_bits(8 * self.n_bytes))
+        self._n_slots, self._removed = 0, np.empty(0, dtype=np.int64)
+        self._append(codes)
+        self._prepare()
+
+    @property
+    def n_samples(self):
+        """Number of codes that searches find."""
+        return self._n_slots - len(self._removed)
+
+    @property
+    def blocks(self):
+        """The transposed codes, in the shape that tells numba the number of digits of a distance."""
+        return self._blocks.array[: -(-self._n_slots // BLOCK_CODES)]
+
+    @property
+    def nbytes(self):
+        """Size of the index in bytes."""
+        return self.blocks.nbytes + self._valid.nbytes + self._removed.nbytes
 
     def extended(self, codes):
         """Return an index with more codes after those of this one.
@@ -56,17 +80,49 @@ class FlatIndex:
         Returns
         -------
         index : FlatIndex
-            A copy; only the new codes were transposed.
+            Only the new codes were transposed.
         """
-        index = object.__new__(FlatIndex)
-        index.n_samples, index.n_bytes, index.width = self.n_samples + len(codes), self.n_bytes, self.width
-        index.blocks = index._empty_blocks()
-        index.blocks[: len(self.blocks)] = self.blocks
-        transpose(codes, index._as_rows(index.blocks), self.n_samples)
-        index._all_valid = index._valid_words(slice(index.n_samples))
+        index = self._sibling(self._n_slots, self._removed)
+        index._append(codes)
+        index._prepare()
         return index
 
-    def nearest(self, query_codes, n_neighbors, rows=None):
+    def without(self, positions):
+        """Return an index with fewer codes.
+
+        Parameters
+        ----------
+        positions : ndarray of shape (n_removed,), dtype int64
+            Positions of the codes to remove, distinct.
+
+        Returns
+        -------
+        index : FlatIndex
+            The codes are passed over by searches; blocks are written anew only if many were removed.
+        """
+        removed = np.sort(np.concatenate([self._removed, self._slots_of(positions)]))
+        index = self._sibling(self._n_slots, removed)
+        if len(removed) > _MOST_REMOVED * self._n_slots:
+            index = index._compacted()
+        index._prepare()
+        return index
+
+    def codes(self):
+        """Read the codes back from the blocks.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_bytes), dtype uint8
+            In order of position.
+        """
+        codes = np.empty((self.n_samples, self.n_bytes), dtype=np.uint8)
+        start = 0
+        for piece in self._pieces():
+            codes[start : start + len(piece)] = piece
+            start += len(piece)
+        return codes
+
+    def nearest(self, query_codes, n_neighbors, rows=None, n_parts=1, run=map):
         """Find the nearest codes of each query.
 
         Parameters
@@ -78,7 +134,13 @@ class FlatIndex:
             How many, at most the number of codes searched.
 
         rows : ndarray of shape (n_rows,), dtype int64, default=None
-            The rows to search; all by default.
+            The positions to search; all by default.
+
+        n_parts : int, default=1
+            Number of parts of the database that are searched apart from each other.
+
+        run : callable, default=map
+            Applies a function to each part, as :func:`map` does; that of an executor runs them on threads.
 
         Returns
         -------
@@ -89,17 +151,15 @@ class FlatIndex:
             Equal distances come by rising position.
         """
         valid, n_valid = self._valid_words(rows), self.n_samples if rows is None else len(rows)
-        n_queries = len(query_codes)
-        distances = np.empty((n_queries, n_neighbors), dtype=np.int32)
-        positions = np.empty((n_queries, n_neighbors), dtype=np.int64)
-        sampled_blocks, rank = self._sample(n_neighbors, n_valid)
-        tile_size = max(1, min(_QUERIES_PER_TILE, _NEIGHBORS_PER_TILE // n_neighbors))
-        for tile in _tiles(n_queries, tile_size):
-            found = self._nearest_tile(query_codes[tile], valid, sampled_blocks, rank, distances[tile], positions[tile])
-            for missed in tile.start + np.flatnonzero(found < n_neighbors):
-                one = slice(missed, missed + 1)
-                self._nearest_tile(query_codes[one], valid, sampled_blocks[:0], rank, distances[one], positions[one])
-        return distances, positions
+        n_sampled, rank = self._sample(n_neighbors, n_valid)
+        distances, slots = self._nearest(query_codes, n_neighbors, valid, n_sampled, rank, n_parts, run)
+        if n_sampled > 0:
+            missed = distances[:, -1] > 8 * self.n_bytes
+            if missed.any():
+                distances[missed], slots[missed] = self._nearest(
+                    query_codes[missed], n_neighbors, valid, 0, 0, n_parts, run
+                )
+        return distances, self._positions_of(slots)
 
     def within_radius(self, query_codes, radius, rows=None):
         """Find all codes within a radius of each query.
@@ -113,7 +173,7 @@ class FlatIndex:
             Largest distance, inclusive.
 
         rows : ndarray of shape (n_rows,), dtype int64, default=None
-            The rows to search; all by default.
+            The positions to search; all by default.
 
         Returns
         -------
@@ -126,80 +186,173 @@ class FlatIndex:
         positions : ndarray of shape (counts.sum(),), dtype int64
             Equal distances come by rising position.
         """
-        valid = self._valid_words(rows)
-        radius = min(int(radius), self.width) if math.isfinite(radius) else self.width
-        counts, distances, positions = [], [], []
-        for tile in (query_codes[rows] for rows in _tiles(len(query_codes), _QUERIES_PER_TILE)):
-            lookups, flips, tables, scratch = self._prepare(tile)
-            owners, found_distances, found_positions = within_radius_in_tile(
-                self.blocks, 0, len(self.blocks), valid, radius, lookups, flips, tables, scratch, len(tile)
+        valid, blocks = self._valid_words(rows), self.blocks
+        radius = min(int(radius), self._blocks.n_bits) if math.isfinite(radius) else self._blocks.n_bits
+        counts, distances, slots = [], [], []
+        # No queries are one empty tile.
+        for start in range(0, max(1, len(query_codes)), _QUERIES_PER_TILE):
+            tile = query_codes[start : start + _QUERIES_PER_TILE]
+            owners, found_distances, found_slots = within_radius_in_blocks(
+                blocks, 0, len(blocks), valid, radius, tile, *self._workspace(len(tile))
             )
             order = np.lexsort((found_distances, owners))
             counts.append(np.bincount(owners, minlength=len(tile)))
             distances.append(found_distances[order])
-            positions.append(found_positions[order])
-        return np.concatenate(counts), np.concatenate(distances), np.concatenate(positions)
+            slots.append(found_slots[order])
+        return np.concatenate(counts), np.concatenate(distances), self._positions_of(np.concatenate(slots))
 
-    def _empty_blocks(self):
-        n_blocks = -(-self.n_samples // BLOCK_CODES)
-        return _aligned_zeros(n_blocks * self.width * BLOCK_WORDS).reshape(n_blocks, *block_shape(self.width))
+    def _sibling(self, n_slots, removed):
+        index = object.__new__(FlatIndex)
+        index.n_bytes, index._blocks, index._n_slots, index._removed = self.n_bytes, self._blocks, n_slots, removed
+        return index
 
-    def _as_rows(self, blocks):
-        return blocks.reshape(len(blocks), self.width, BLOCK_WORDS)
+    def _append(self, codes):
+        self._blocks = self._blocks.with_room(self._n_slots, len(codes))
+        for start in range(0, len(codes), _CODES_PER_PIECE):
+            piece = np.ascontiguousarray(codes[start : start + _CODES_PER_PIECE])
+            write_codes(piece, self._blocks.rows(), self._n_slots + start)
+        self._n_slots += len(codes)
 
-    def _nearest_tile(self, tile, valid, sampled_blocks, rank, distances, positions):
-        lookups, flips, tables, scratch = self._prepare(tile)
-        n_digits = n_counters(self.width)
-        sample = np.empty((len(tile), len(sampled_blocks), n_digits, BLOCK_WORDS), dtype=np.uint64)
-        return nearest_in_tile(
-            self.blocks, 0, len(self.blocks), valid, sampled_blocks, rank, lookups, flips, tables, scratch, sample,
-            distances, positions,
-        )  # fmt: skip
+    def _prepare(self):
+        """Make what all searches of this index share."""
+        self._rooms = threading.local()
+        self._valid = self._words_of_slots(None)
+
+    def _compacted(self):
+        index = self._sibling(0, np.empty(0, dtype=np.int64))
+        index._blocks = _Blocks(self._blocks.n_bits).with_room(0, self.n_samples)
+        for piece in self._pieces():
+            index._append(piece)
+        return index
+
+    def _pieces(self):
+        """Yield the codes that were not removed, piece by piece."""
+        alive = np.ones(self._n_slots, dtype=bool)
+        alive[self._removed] = False
+        for start in range(0, self._n_slots, _CODES_PER_PIECE):
+            piece = np.empty((min(_CODES_PER_PIECE, self._n_slots - start), self.n_bytes), dtype=np.uint8)
+            read_codes(self._blocks.rows(), start, piece)
+            yield piece[alive[start : start + len(piece)]]
+
+    def _slots_of(self, positions):
+        if not len(self._removed):
+            return positions
+        # How many codes before each removed one were not removed.
+        n_before = self._removed - np.arange(len(self._removed))
+        return positions + np.searchsorted(n_before, positions, side="right")
+
+    def _positions_of(self, slots):
+        if not len(self._removed):
+            return slots
+        return slots - np.searchsorted(self._removed, slots)
+
+    def _nearest(self, query_codes, n_neighbors, valid, n_sampled, rank, n_parts, run):
+        blocks = self.blocks
+        tile_size = max(1, min(_QUERIES_PER_TILE, len(query_codes), _NEIGHBORS_PER_TILE // n_neighbors))
+
+        def search_part(part):
+            distances = np.empty((len(query_codes), n_neighbors), dtype=np.int32)
+            slots = np.empty((len(query_codes), n_neighbors), dtype=np.int64)
+            first, last = (len(blocks) * bound // n_parts for bound in (part, part + 1))
+            nearest_in_blocks(
+                blocks, first, last, valid, n_sampled, rank, query_codes, *self._workspace(tile_size), distances, slots
+            )
+            return distances, slots
+
+        if n_parts == 1:
+            return search_part(0)
+        return merge_nearest(list(run(search_part, range(n_parts))), n_neighbors)
 
     def _valid_words(self, rows):
-        """One bit for each position that may be found, in the order of the blocks; none beyond the last position."""
-        if rows is None:
-            return self._all_valid
-        mask = np.zeros(len(self.blocks) * BLOCK_CODES, dtype=bool)
-        mask[rows] = True
+        return self._valid if rows is None else self._words_of_slots(self._slots_of(rows))
+
+    def _words_of_slots(self, slots):
+        """One bit for each slot that may be found, in the order of the blocks; none beyond the last slot."""
+        n_blocks = -(-self._n_slots // BLOCK_CODES)
+        mask = np.zeros(n_blocks * BLOCK_CODES, dtype=bool)
+        if slots is None:
+            mask[: self._n_slots] = True
+            mask[self._removed] = False
+        else:
+            mask[slots] = True
         words = np.packbits(mask, bitorder="little").view("<u8").astype(np.uint64, copy=False)
         return words.reshape(-1, BLOCK_WORDS)
 
-    def _prepare(self, tile):
-        """Turn queries into lookups or flips, and make room for tables and counters."""
-        bits = np.zeros((len(tile), 3 * n_groups(self.width)), dtype=np.uint8)
-        bits[:, : 8 * self.n_bytes] = np.unpackbits(tile, axis=1)
-        use_tables = len(tile) >= _FEWEST_FOR_TABLES
-        if use_tables:
-            combinations = bits.reshape(len(tile), -1, 3) @ np.array([1, 2, 4], dtype=np.uint8)
-            # A table holds 8 combinations of 2 vectors of 64 bytes.
-            lookups = (np.arange(combinations.shape[1], dtype=np.uint32) * 8 + combinations) * np.uint32(128)
-            flips = np.empty((0, self.width), dtype=np.int64)
-        else:
-            lookups = np.empty((0, n_groups(self.width)), dtype=np.uint32)
-            flips = -bits[:, : self.width].astype(np.int64)
-        tables = _aligned_zeros(n_groups(self.width) * 16 * BLOCK_WORDS if use_tables else 0)
-        scratch = _aligned_zeros((n_counters(self.width) + 1) * BLOCK_WORDS)
-        return lookups, flips, tables, scratch.reshape(-1, BLOCK_WORDS)
+    def _workspace(self, tile_size):
+        """Make room for the tables of a chunk, and for the counters and the mask of each query of a tile.
+
+        Kept for the next search of the same thread, as making it takes longer than searching ten thousand codes.
+        """
+        rooms = self._rooms.__dict__
+        if tile_size not in rooms:
+            n_digits = n_counters(self._blocks.n_bits)
+            tables = _aligned_zeros(n_groups(chunk_bits(n_digits)) * 16 * BLOCK_WORDS)
+            counters = _aligned_zeros(tile_size * (n_digits + 1) * BLOCK_WORDS)
+            rooms[tile_size] = tables, counters.reshape(tile_size, n_digits + 1, BLOCK_WORDS)
+        return rooms[tile_size]
 
     def _sample(self, n_neighbors, n_valid):
-        """Choose blocks to sample, evenly spread, and the rank whose distance is taken as the first bound.
+        """Choose how many blocks to sample, and the rank whose distance is taken as the first bound.
 
         A sample of a share p of all codes holds about p * n_neighbors of the nearest. Four standard deviations more,
         and as many again for small numbers, make it unlikely that the bound is too low.
         """
-        n_blocks = len(self.blocks)
-        n_sampled = min(max(8, 32 * n_valid // (BLOCK_CODES * n_neighbors)), n_blocks // 16, 64)
-        expected = n_neighbors * n_sampled / n_blocks
+        n_blocks = -(-self._n_slots // BLOCK_CODES)
+        n_sampled = min(max(8, 32 * n_valid // (BLOCK_CODES * n_neighbors)), n_blocks // 16, 16)
+        expected = n_neighbors * n_sampled / max(1, n_blocks)
         rank = math.ceil(expected + 4 * math.sqrt(expected) + 4)
-        if n_sampled == 0 or rank > n_sampled * BLOCK_CODES // 4:
-            return np.empty(0, dtype=np.int64), 0
-        return (np.arange(n_sampled) * n_blocks // n_sampled).astype(np.int64), rank
+        return (0, 0) if rank > n_sampled * BLOCK_CODES // 4 else (n_sampled, rank)
 
 
-def _tiles(n, size):
-    """Slices of at most `size`; scikit-learn's own generator checks its arguments for longer than a search takes."""
-    return [slice(start, min(n, start + size)) for start in range(0, n, size)]
+class _Blocks:
+    """Blocks with room for more codes, shared by the indexes that grew from one another.
+
+    Parameters
+    ----------
+    n_bits : int
+        Code length as `padded_bits` gives it.
+
+    n_codes : int, default=0
+        For how many codes there is room.
+    """
+
+    def __init__(self, n_bits, n_codes=0):
+        self.n_bits = n_bits
+        n_blocks = -(-n_codes // BLOCK_CODES)
+        words = _aligned_zeros(n_blocks * n_bits * BLOCK_WORDS)
+        self.array = words.reshape(n_blocks, *block_shape(n_bits))
+        self._n_taken = 0
+        self._lock = threading.Lock()
+
+    def rows(self):
+        """The blocks in the shape (n_blocks, n_bits, 8)."""
+        return self.array.reshape(len(self.array), self.n_bits, BLOCK_WORDS)
+
+    def with_room(self, n_used, n_new):
+        """Take slots after the first `n_used`, here if nobody took them before and there is room, in a copy otherwise.
+
+        Bits are added to words that other threads may be reading, whose searches pass over these slots.
+        """
+        with self._lock:
+            if self._n_taken == n_used and n_used + n_new <= len(self.array) * BLOCK_CODES:
+                self._n_taken += n_new
+                return self
+        # Room for half as much again, once blocks grow, makes the cost of many additions proportional to their size.
+        room = max(n_used + n_new, n_used + n_used // 2)
+        blocks = _Blocks(self.n_bits, room)
+        n_blocks = -(-n_used // BLOCK_CODES)
+        blocks.array[:n_blocks] = self.array[:n_blocks]
+        blocks._n_taken = n_used + n_new
+        if n_used % BLOCK_CODES:
+            blocks._clear_after(n_used)
+        return blocks
+
+    def _clear_after(self, n_used):
+        """Take away what others wrote into the last block behind the slots that are used."""
+        word, bit = divmod(n_used % BLOCK_CODES, 64)
+        last = self.rows()[n_used // BLOCK_CODES]
+        last[:, word] &= np.uint64((1 << bit) - 1)
+        last[:, word + 1 :] = 0
 
 
 def _aligned_zeros(n_words):

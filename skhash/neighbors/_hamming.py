@@ -38,7 +38,8 @@ class HammingNearestNeighbors(BaseEstimator):
     Attributes
     ----------
     codes_ : ndarray of shape (n_samples_fit_, n_bytes), dtype uint8
-        The database, in order of adding.
+        The database, in order of adding. Large databases are kept in the order of bits that searching is fast in, so
+        that each access reads the codes back into a new array.
 
     labels_ : ndarray of shape (n_samples_fit_,) or (n_samples_fit_, n_labels), or None
         Labels of the database, when given.
@@ -90,7 +91,9 @@ class HammingNearestNeighbors(BaseEstimator):
         Parameters
         ----------
         codes : array-like of shape (n_samples, n_bytes)
-            Packed codes: uint8, or integers from 0 to 255 of another dtype.
+            Packed codes: uint8, or integers from 0 to 255 of another dtype. They are copied, except a
+            :class:`numpy.memmap` of more than 8 MiB, which each search reads where it lies: its file has to stay as it
+            is. Add further chunks with `add`.
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
             Labels, only needed for `score` and the scorers of :mod:`skhash.metrics`.
@@ -110,13 +113,12 @@ class HammingNearestNeighbors(BaseEstimator):
         ValueError
             If `codes` are no packed codes, an id occurs twice, or lengths differ.
         """
-        # A copy: what the caller does to the array afterwards must not change the database.
-        codes = self._check_codes(codes, reset=True).copy()
+        codes = self._check_codes(codes, reset=True)
         labels = self._check_labels(y, len(codes))
         ids_given = ids is not None
-        ids = self._new_ids(ids, len(codes), 0, np.empty(0, dtype=np.int64))
+        ids = self._check_new_ids(ids, len(codes), np.empty(0, dtype=np.int64)) if ids_given else None
         self._ids_given, self._n_added = ids_given, len(codes)
-        self._set_database(codes, labels, ids, SearchEngine(codes))
+        self._set_database(labels, ids, SearchEngine.of(codes))
         return self
 
     def add(self, codes, y=None, *, ids=None):
@@ -154,15 +156,14 @@ class HammingNearestNeighbors(BaseEstimator):
         self._check_same_kind("ids", ids is not None, self._ids_given)
         if labels is not None:
             self._check_labels_alike(labels)
-        ids = self._new_ids(ids, len(codes), self._n_added, self.ids_)
-        all_codes = np.concatenate([self.codes_, codes])
-        self._n_added += len(codes)
-        self._set_database(
-            all_codes,
-            None if labels is None else np.concatenate([self.labels_, labels]),
-            np.concatenate([self.ids_, ids]),
-            self._engine.extended(all_codes),
-        )
+        n_added = self._n_added + len(codes)
+        if self._ids_given:
+            all_ids = np.concatenate([self._ids, self._check_new_ids(ids, len(codes), self._ids)])
+        else:
+            all_ids = None if self._ids is None else np.concatenate([self._ids, np.arange(self._n_added, n_added)])
+        all_labels = None if labels is None else np.concatenate([self.labels_, labels])
+        self._n_added = n_added
+        self._set_database(all_labels, all_ids, self._engine.extended(codes))
         return self
 
     def remove(self, ids):
@@ -189,11 +190,9 @@ class HammingNearestNeighbors(BaseEstimator):
         owner = type(self).__name__
         ids = check_ids(ids, owner=owner)
         check_distinct(ids, owner=owner)
-        keep = np.ones(self.n_samples_fit_, dtype=bool)
-        keep[rows_of_ids(ids, self.ids_, owner=owner)] = False
-        codes = self.codes_[keep]
-        labels = None if self.labels_ is None else self.labels_[keep]
-        self._set_database(codes, labels, self.ids_[keep], SearchEngine(codes))
+        rows = rows_of_ids(ids, self._ids, self.n_samples_fit_, owner=owner)
+        labels = None if self.labels_ is None else np.delete(self.labels_, rows, axis=0)
+        self._set_database(labels, np.delete(self.ids_, rows), self._engine.without(rows))
         return self
 
     def kneighbors(self, codes=None, n_neighbors=None, return_distance=True, *, where=None):
@@ -231,7 +230,7 @@ class HammingNearestNeighbors(BaseEstimator):
             If `codes` are no packed codes of the database's width, or fewer than `n_neighbors` codes can be found.
         """
         distances, rows = self._kneighbors(codes, n_neighbors, where)
-        ids = self.ids_[rows]
+        ids = self._ids_of(rows)
         return (distances, ids) if return_distance else ids
 
     def radius_neighbors(self, codes=None, radius=None, return_distance=True, *, where=None, sort_results=True):
@@ -270,7 +269,7 @@ class HammingNearestNeighbors(BaseEstimator):
             If `codes` are no packed codes of the database's width, or `radius` is negative.
         """
         counts, distances, rows = self._radius_neighbors(codes, radius, where, sort_results)
-        ids = _split(self.ids_[rows], counts)
+        ids = _split(self._ids_of(rows), counts)
         return (_split(distances, counts), ids) if return_distance else ids
 
     def kneighbors_graph(self, codes=None, n_neighbors=None, mode="connectivity"):
@@ -398,10 +397,23 @@ class HammingNearestNeighbors(BaseEstimator):
         pointers = np.concatenate([[0], np.cumsum(counts)])
         return sparse.csr_matrix((data, rows, pointers), shape=(len(counts), self.n_samples_fit_))
 
-    def _set_database(self, codes, labels, ids, engine):
-        self.codes_, self.labels_, self.ids_ = codes, labels, ids
-        self.n_samples_fit_ = len(codes)
-        self._engine = engine
+    @property
+    def codes_(self):
+        check_is_fitted(self, "_engine")
+        return self._engine.codes()
+
+    @property
+    def ids_(self):
+        check_is_fitted(self, "_engine")
+        return np.arange(self.n_samples_fit_) if self._ids is None else self._ids
+
+    def _set_database(self, labels, ids, engine):
+        """Exchange the database; `ids` are None while they are the numbers of the rows, to save their memory."""
+        self.labels_, self._ids, self._engine = labels, ids, engine
+        self.n_samples_fit_ = engine.n_samples
+
+    def _ids_of(self, rows):
+        return rows if self._ids is None else self._ids[rows]
 
     def _candidate_rows(self, where):
         """Turn a mask or ids into rising rows of the database, or None for all."""
@@ -413,7 +425,7 @@ class HammingNearestNeighbors(BaseEstimator):
             ids = check_ids(where, owner=owner, name="where")
             # A mask of zeros and ones would be read as the ids 0 and 1.
             check_distinct(ids, owner=f"{owner}: where, which takes ids or a mask of dtype bool")
-            return np.sort(rows_of_ids(ids, self.ids_, owner=owner))
+            return np.sort(rows_of_ids(ids, self._ids, self.n_samples_fit_, owner=owner))
         if where.shape != (self.n_samples_fit_,):
             raise ValueError(
                 f"{type(self).__name__}: where is a mask of shape {where.shape}, the database has "
@@ -453,10 +465,8 @@ class HammingNearestNeighbors(BaseEstimator):
                 f"{type(self).__name__}: fit was called {state} {name}, so add must be called {state} {name} too."
             )
 
-    def _new_ids(self, ids, n_samples, n_added, used_ids):
+    def _check_new_ids(self, ids, n_samples, used_ids):
         owner = type(self).__name__
-        if ids is None:
-            return np.arange(n_added, n_added + n_samples)
         ids = check_ids(ids, owner=owner)
         if len(ids) != n_samples:
             raise ValueError(f"{owner}: got {len(ids)} ids for {n_samples} codes; pass one a code.")

@@ -83,7 +83,7 @@ def check_unused(ids, used_ids, *, owner):
         raise ValueError(f"{owner}: id {taken[0]} is in use already; remove it first or pass another.")
 
 
-def rows_of_ids(ids, database_ids, *, owner):
+def rows_of_ids(ids, database_ids, n_samples, *, owner):
     """Find the rows of the database that ids name.
 
     Parameters
@@ -91,8 +91,11 @@ def rows_of_ids(ids, database_ids, *, owner):
     ids : ndarray of shape (n_ids,), dtype int64
         Names to look up.
 
-    database_ids : ndarray of shape (n_samples,), dtype int64
-        Names of the rows, distinct.
+    database_ids : ndarray of shape (n_samples,), dtype int64, or None
+        Names of the rows, distinct; None if each row is named by its number.
+
+    n_samples : int
+        Number of rows.
 
     owner : str
         Estimator to name in errors.
@@ -107,11 +110,13 @@ def rows_of_ids(ids, database_ids, *, owner):
     ValueError
         If an id is not in the database.
     """
-    missing = ids[~np.isin(ids, database_ids)]
-    if len(missing):
+    known = (ids >= 0) & (ids < n_samples) if database_ids is None else np.isin(ids, database_ids)
+    if not known.all():
         raise ValueError(
-            f"{owner}: id {missing[0]} is not in the database ({len(missing)} of {len(ids)} ids are not); "
+            f"{owner}: id {ids[~known][0]} is not in the database ({(~known).sum()} of {len(ids)} ids are not); "
             "pass ids from ids_."
         )
+    if database_ids is None:
+        return ids
     order = np.argsort(database_ids, kind="stable")
     return order[np.searchsorted(database_ids, ids, sorter=order)]

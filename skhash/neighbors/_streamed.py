@@ -1,0 +1,115 @@
+"""A database of codes in a memory map, searched piece by piece where it lies."""
+
+import numpy as np
+
+from ._merge import merge_nearest
+
+# Bytes of codes that are read at once; their index takes as much again.
+PIECE_BYTES = 2**23
+
+
+class StreamedIndex:
+    """Codes that are read anew by each search, so that they may be larger than the memory.
+
+    Parameters
+    ----------
+    codes : numpy.memmap of shape (n_samples, n_bytes), dtype uint8
+        Packed codes.
+
+    make_index : callable
+        Makes an index, such as `FlatIndex` or `BruteIndex`, of the codes of a piece.
+    """
+
+    def __init__(self, codes, make_index):
+        self._codes = codes
+        self._make_index = make_index
+
+    def nearest(self, query_codes, n_neighbors, rows=None, n_parts=1, run=map):
+        """Find the nearest codes of each query.
+
+        Parameters
+        ----------
+        query_codes : ndarray of shape (n_queries, n_bytes), dtype uint8
+            Packed codes.
+
+        n_neighbors : int
+            How many, at most the number of codes searched.
+
+        rows : ndarray of shape (n_rows,), dtype int64, default=None
+            The rows to search, rising; all by default.
+
+        n_parts : int, default=1
+            Number of parts of the database that are searched apart from each other.
+
+        run : callable, default=map
+            Applies a function to each part, as :func:`map` does; that of an executor runs them on threads.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_queries, n_neighbors), dtype int32
+            Rising along each row.
+
+        positions : ndarray of shape (n_queries, n_neighbors), dtype int64
+            Equal distances come by rising position.
+        """
+
+        def search_part(part):
+            nearest = None
+            for start, index, piece_rows in self._pieces(rows, part, n_parts):
+                n_found = min(n_neighbors, index.n_samples if piece_rows is None else len(piece_rows))
+                distances, positions = index.nearest(query_codes, n_found, piece_rows)
+                found = (distances, positions + start)
+                nearest = found if nearest is None else merge_nearest([nearest, found], n_neighbors)
+            return nearest
+
+        parts = [part for part in run(search_part, range(n_parts)) if part is not None]
+        return merge_nearest(parts, n_neighbors)
+
+    def within_radius(self, query_codes, radius, rows=None):
+        """Find all codes within a radius of each query.
+
+        Parameters
+        ----------
+        query_codes : ndarray of shape (n_queries, n_bytes), dtype uint8
+            Packed codes.
+
+        radius : float
+            Largest distance, inclusive.
+
+        rows : ndarray of shape (n_rows,), dtype int64, default=None
+            The rows to search, rising; all by default.
+
+        Returns
+        -------
+        counts : ndarray of shape (n_queries,), dtype int64
+            Number of neighbours of each query.
+
+        distances : ndarray of shape (counts.sum(),), dtype int32
+            Distances, query after query, rising within each.
+
+        positions : ndarray of shape (counts.sum(),), dtype int64
+            Equal distances come by rising position.
+        """
+        owners, distances, positions = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+        for start, index, piece_rows in self._pieces(rows, 0, 1):
+            counts, found_distances, found_positions = index.within_radius(query_codes, radius, piece_rows)
+            owners.append(np.repeat(np.arange(len(counts)), counts))
+            distances.append(found_distances)
+            positions.append(found_positions + start)
+        owners, distances, positions = (np.concatenate(parts) for parts in (owners, distances, positions))
+        # Pieces come in order of position, and the sort is stable.
+        order = np.lexsort((distances, owners))
+        return np.bincount(owners, minlength=len(query_codes)), distances[order], positions[order]
+
+    def _pieces(self, rows, part, n_parts):
+        """Yield the first row, an index, and the rows to search of each piece that has any."""
+        n_rows = max(1, PIECE_BYTES // self._codes.shape[1])
+        n_pieces = -(-len(self._codes) // n_rows)
+        for piece in range(n_pieces * part // n_parts, n_pieces * (part + 1) // n_parts):
+            start, stop = piece * n_rows, min((piece + 1) * n_rows, len(self._codes))
+            piece_rows = None
+            if rows is not None:
+                piece_rows = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start
+                if not len(piece_rows):
+                    continue
+            yield start, self._make_index(np.asarray(self._codes[start:stop])), piece_rows
