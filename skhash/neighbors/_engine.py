@@ -143,12 +143,11 @@ class SearchEngine:
             Rows of the database; equal distances come by rising position.
         """
         index = self._choose("nearest", len(query_codes), rows)
-        n_threads = effective_n_jobs(n_jobs)
+        n_threads = self._n_threads(n_jobs, len(query_codes))
         if n_threads > 1 and not isinstance(index, BruteIndex):
             # One query, or a database that is read from disk, is shared by threads; many queries are shared out.
             few_queries = len(query_codes) < _FEWEST_QUERIES_PER_THREAD * n_threads
-            n_words = self.n_samples * -(-self.n_bytes // 8)
-            n_parts = min(n_threads, n_words // _FEWEST_WORDS_PER_THREAD)
+            n_parts = min(n_threads, self._n_words // _FEWEST_WORDS_PER_THREAD)
             if n_parts > 1 and (few_queries or isinstance(index, StreamedIndex)):
                 with ThreadPoolExecutor(n_parts) as pool:
                     return index.nearest(query_codes, n_neighbors, rows, n_parts, pool.map)
@@ -183,13 +182,22 @@ class SearchEngine:
             Rows of the database; equal distances come by rising position.
         """
         index = self._choose("within_radius", len(query_codes), rows)
-        n_threads = effective_n_jobs(n_jobs)
+        n_threads = self._n_threads(n_jobs, len(query_codes))
         return _in_threads(lambda queries: index.within_radius(queries, radius, rows), query_codes, n_threads)
 
     def _sibling(self, codes, flat):
         engine = SearchEngine(codes, flat)
         engine._numpy_seconds = self._numpy_seconds
         return engine
+
+    @property
+    def _n_words(self):
+        """Size of the database in words of 64 bits."""
+        return self.n_samples * -(-self.n_bytes // 8)
+
+    def _n_threads(self, n_jobs, n_queries):
+        # Small work is done before joblib has answered.
+        return effective_n_jobs(n_jobs) if n_queries * self._n_words >= _FEWEST_WORDS_PER_THREAD else 1
 
     def _choose(self, search, n_queries, rows):
         """Take the compiled loops where they exist, or once NumPy has been busy for as long as compiling takes.

@@ -149,7 +149,7 @@ class HammingNearestNeighbors(BaseEstimator):
             If `codes` have another width, an id is in use or occurs twice, or labels or ids are given here but not
             in `fit` or the other way round.
         """
-        check_is_fitted(self)
+        self._check_is_fitted()
         codes = self._check_codes(codes, reset=False)
         labels = self._check_labels(y, len(codes))
         self._check_same_kind("y", labels is not None, self.labels_ is not None)
@@ -186,7 +186,7 @@ class HammingNearestNeighbors(BaseEstimator):
         ValueError
             If an id is not in the database or occurs twice.
         """
-        check_is_fitted(self)
+        self._check_is_fitted()
         owner = type(self).__name__
         ids = check_ids(ids, owner=owner)
         check_distinct(ids, owner=owner)
@@ -359,14 +359,14 @@ class HammingNearestNeighbors(BaseEstimator):
         ValueError
             If the database has no labels.
         """
-        check_is_fitted(self)
+        self._check_is_fitted()
         if self.labels_ is None:
             raise ValueError(f"{type(self).__name__}: score needs labels of the database; pass y to fit.")
         return mean_average_precision(self._check_codes(codes, reset=False), self.codes_, y, self.labels_)
 
     def _kneighbors(self, codes, n_neighbors, where):
         """Return distances and rows of the database, each of shape (n_queries, n_neighbors)."""
-        check_is_fitted(self)
+        self._check_is_fitted()
         n_neighbors = self._check_n_neighbors(self.n_neighbors if n_neighbors is None else n_neighbors)
         candidates = self._candidate_rows(where)
         queries = self.codes_ if codes is None else self._check_codes(codes, reset=False)
@@ -377,7 +377,7 @@ class HammingNearestNeighbors(BaseEstimator):
 
     def _radius_neighbors(self, codes, radius, where, sort_results):
         """Return counts for each query, and the distances and rows of all neighbours one after the other."""
-        check_is_fitted(self)
+        self._check_is_fitted()
         radius = self._check_radius(self.radius if radius is None else radius)
         candidates = self._candidate_rows(where)
         queries = self.codes_ if codes is None else self._check_codes(codes, reset=False)
@@ -399,12 +399,12 @@ class HammingNearestNeighbors(BaseEstimator):
 
     @property
     def codes_(self):
-        check_is_fitted(self, "_engine")
+        self._check_is_fitted()
         return self._engine.codes()
 
     @property
     def ids_(self):
-        check_is_fitted(self, "_engine")
+        self._check_is_fitted()
         return np.arange(self.n_samples_fit_) if self._ids is None else self._ids
 
     def _set_database(self, labels, ids, engine):
@@ -432,6 +432,11 @@ class HammingNearestNeighbors(BaseEstimator):
                 f"{self.n_samples_fit_} codes; pass one boolean a code, in the order of ids_."
             )
         return np.flatnonzero(where)
+
+    def _check_is_fitted(self):
+        # scikit-learn's check takes longer than a search, so it is left for the message.
+        if "_engine" not in self.__dict__:
+            check_is_fitted(self, "_engine")
 
     def _check_codes(self, codes, *, reset):
         # Names of columns come first: a frame with the wrong ones may well hold NaN.
