@@ -1,6 +1,7 @@
 """Nearest neighbours of binary codes."""
 
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -13,6 +14,21 @@ from ..metrics import mean_average_precision
 from ..metrics._labels import check_labels
 from ._engine import SearchEngine
 from ._ids import check_distinct, check_ids, check_unused, rows_of_ids
+
+
+class _Database(NamedTuple):
+    """Codes, ids and labels that belong together; exchanged as one, so that searches never see half of a change."""
+
+    engine: SearchEngine
+    # None while they are the numbers of the rows, to save their memory.
+    ids: np.ndarray | None
+    labels: np.ndarray | None
+
+    def ids_of(self, rows):
+        return rows if self.ids is None else self.ids[rows]
+
+    def rows_of(self, ids, *, owner):
+        return rows_of_ids(ids, self.ids, self.engine.n_samples, owner=owner)
 
 
 class HammingNearestNeighbors(BaseEstimator):
@@ -118,7 +134,7 @@ class HammingNearestNeighbors(BaseEstimator):
         ids_given = ids is not None
         ids = self._check_new_ids(ids, len(codes), np.empty(0, dtype=np.int64)) if ids_given else None
         self._ids_given, self._n_added = ids_given, len(codes)
-        self._set_database(labels, ids, SearchEngine.of(codes))
+        self._database = _Database(SearchEngine.of(codes), ids, labels)
         return self
 
     def add(self, codes, y=None, *, ids=None):
@@ -149,21 +165,23 @@ class HammingNearestNeighbors(BaseEstimator):
             If `codes` have another width, an id is in use or occurs twice, or labels or ids are given here but not
             in `fit` or the other way round.
         """
-        self._check_is_fitted()
+        self._checked_database()
         codes = self._check_codes(codes, reset=False)
         labels = self._check_labels(y, len(codes))
         self._check_same_kind("y", labels is not None, self.labels_ is not None)
         self._check_same_kind("ids", ids is not None, self._ids_given)
         if labels is not None:
             self._check_labels_alike(labels)
+        engine, all_ids, all_labels = self._database
         n_added = self._n_added + len(codes)
         if self._ids_given:
-            all_ids = np.concatenate([self._ids, self._check_new_ids(ids, len(codes), self._ids)])
-        else:
-            all_ids = None if self._ids is None else np.concatenate([self._ids, np.arange(self._n_added, n_added)])
-        all_labels = None if labels is None else np.concatenate([self.labels_, labels])
+            all_ids = np.concatenate([all_ids, self._check_new_ids(ids, len(codes), all_ids)])
+        elif all_ids is not None:
+            all_ids = np.concatenate([all_ids, np.arange(self._n_added, n_added)])
+        if labels is not None:
+            all_labels = np.concatenate([all_labels, labels])
         self._n_added = n_added
-        self._set_database(all_labels, all_ids, self._engine.extended(codes))
+        self._database = _Database(engine.extended(codes), all_ids, all_labels)
         return self
 
     def remove(self, ids):
@@ -186,13 +204,14 @@ class HammingNearestNeighbors(BaseEstimator):
         ValueError
             If an id is not in the database or occurs twice.
         """
-        self._check_is_fitted()
+        self._checked_database()
         owner = type(self).__name__
         ids = check_ids(ids, owner=owner)
         check_distinct(ids, owner=owner)
-        rows = rows_of_ids(ids, self._ids, self.n_samples_fit_, owner=owner)
-        labels = None if self.labels_ is None else np.delete(self.labels_, rows, axis=0)
-        self._set_database(labels, np.delete(self.ids_, rows), self._engine.without(rows))
+        engine, _, labels = self._database
+        rows = self._database.rows_of(ids, owner=owner)
+        labels = None if labels is None else np.delete(labels, rows, axis=0)
+        self._database = _Database(engine.without(rows), np.delete(self.ids_, rows), labels)
         return self
 
     def kneighbors(self, codes=None, n_neighbors=None, return_distance=True, *, where=None):
@@ -229,8 +248,9 @@ class HammingNearestNeighbors(BaseEstimator):
         ValueError
             If `codes` are no packed codes of the database's width, or fewer than `n_neighbors` codes can be found.
         """
-        distances, rows = self._kneighbors(codes, n_neighbors, where)
-        ids = self._ids_of(rows)
+        database = self._checked_database()
+        distances, rows = self._kneighbors(database, codes, n_neighbors, where)
+        ids = database.ids_of(rows)
         return (distances, ids) if return_distance else ids
 
     def radius_neighbors(self, codes=None, radius=None, return_distance=True, *, where=None, sort_results=True):
@@ -268,8 +288,9 @@ class HammingNearestNeighbors(BaseEstimator):
         ValueError
             If `codes` are no packed codes of the database's width, or `radius` is negative.
         """
-        counts, distances, rows = self._radius_neighbors(codes, radius, where, sort_results)
-        ids = _split(self._ids_of(rows), counts)
+        database = self._checked_database()
+        counts, distances, rows = self._radius_neighbors(database, codes, radius, where, sort_results)
+        ids = _split(database.ids_of(rows), counts)
         return (_split(distances, counts), ids) if return_distance else ids
 
     def kneighbors_graph(self, codes=None, n_neighbors=None, mode="connectivity"):
@@ -299,9 +320,10 @@ class HammingNearestNeighbors(BaseEstimator):
             As in `kneighbors`, or if `mode` is unknown.
         """
         self._check_mode(mode)
-        distances, rows = self._kneighbors(codes, n_neighbors, where=None)
+        database = self._checked_database()
+        distances, rows = self._kneighbors(database, codes, n_neighbors, where=None)
         counts = np.full(len(rows), rows.shape[1])
-        return self._graph(counts, distances.ravel(), rows.ravel(), mode)
+        return _graph(counts, distances.ravel(), rows.ravel(), mode, database.engine.n_samples)
 
     def radius_neighbors_graph(self, codes=None, radius=None, mode="connectivity", sort_results=True):
         """Compute the graph of neighbours within a radius.
@@ -333,8 +355,9 @@ class HammingNearestNeighbors(BaseEstimator):
             As in `radius_neighbors`, or if `mode` is unknown.
         """
         self._check_mode(mode)
-        counts, distances, rows = self._radius_neighbors(codes, radius, None, sort_results)
-        return self._graph(counts, distances, rows, mode)
+        database = self._checked_database()
+        counts, distances, rows = self._radius_neighbors(database, codes, radius, None, sort_results)
+        return _graph(counts, distances, rows, mode, database.engine.n_samples)
 
     def score(self, codes, y):
         """Compute the tie-aware mean average precision of queries against the database.
@@ -359,29 +382,53 @@ class HammingNearestNeighbors(BaseEstimator):
         ValueError
             If the database has no labels.
         """
-        self._check_is_fitted()
-        if self.labels_ is None:
+        engine, _, labels = self._checked_database()
+        if labels is None:
             raise ValueError(f"{type(self).__name__}: score needs labels of the database; pass y to fit.")
-        return mean_average_precision(self._check_codes(codes, reset=False), self.codes_, y, self.labels_)
+        return mean_average_precision(self._check_codes(codes, reset=False), engine.codes(), y, labels)
 
-    def _kneighbors(self, codes, n_neighbors, where):
+    @property
+    def codes_(self):
+        return self._checked_database().engine.codes()
+
+    @property
+    def labels_(self):
+        return self._checked_database().labels
+
+    @property
+    def ids_(self):
+        engine, ids, _ = self._checked_database()
+        return np.arange(engine.n_samples) if ids is None else ids
+
+    @property
+    def n_samples_fit_(self):
+        return self._checked_database().engine.n_samples
+
+    def _checked_database(self):
+        """Take the database as it is now, which a search keeps to while other threads add or remove codes."""
+        # scikit-learn's check takes longer than a search, so it is left for the message.
+        if "_database" not in self.__dict__:
+            check_is_fitted(self, "_database")
+        return self._database
+
+    def _kneighbors(self, database, codes, n_neighbors, where):
         """Return distances and rows of the database, each of shape (n_queries, n_neighbors)."""
-        self._check_is_fitted()
+        engine = database.engine
         n_neighbors = self._check_n_neighbors(self.n_neighbors if n_neighbors is None else n_neighbors)
-        candidates = self._candidate_rows(where)
-        queries = self.codes_ if codes is None else self._check_codes(codes, reset=False)
+        candidates = self._candidate_rows(database, where)
+        queries = engine.codes() if codes is None else self._check_codes(codes, reset=False)
         without_self = codes is None
-        self._check_enough(n_neighbors, candidates, without_self)
-        distances, rows = self._engine.nearest(queries, n_neighbors + without_self, rows=candidates, n_jobs=self.n_jobs)
+        self._check_enough(n_neighbors, engine.n_samples, candidates, without_self)
+        distances, rows = engine.nearest(queries, n_neighbors + without_self, rows=candidates, n_jobs=self.n_jobs)
         return _drop_self(distances, rows) if without_self else (distances, rows)
 
-    def _radius_neighbors(self, codes, radius, where, sort_results):
+    def _radius_neighbors(self, database, codes, radius, where, sort_results):
         """Return counts for each query, and the distances and rows of all neighbours one after the other."""
-        self._check_is_fitted()
+        engine = database.engine
         radius = self._check_radius(self.radius if radius is None else radius)
-        candidates = self._candidate_rows(where)
-        queries = self.codes_ if codes is None else self._check_codes(codes, reset=False)
-        counts, distances, rows = self._engine.within_radius(queries, radius, rows=candidates, n_jobs=self.n_jobs)
+        candidates = self._candidate_rows(database, where)
+        queries = engine.codes() if codes is None else self._check_codes(codes, reset=False)
+        counts, distances, rows = engine.within_radius(queries, radius, rows=candidates, n_jobs=self.n_jobs)
         owners = np.repeat(np.arange(len(counts)), counts)
         if codes is None:
             others = rows != owners
@@ -392,30 +439,7 @@ class HammingNearestNeighbors(BaseEstimator):
             distances, rows = distances[order], rows[order]
         return counts, distances, rows
 
-    def _graph(self, counts, distances, rows, mode):
-        data = np.ones(len(rows)) if mode == "connectivity" else distances.astype(np.float64)
-        pointers = np.concatenate([[0], np.cumsum(counts)])
-        return sparse.csr_matrix((data, rows, pointers), shape=(len(counts), self.n_samples_fit_))
-
-    @property
-    def codes_(self):
-        self._check_is_fitted()
-        return self._engine.codes()
-
-    @property
-    def ids_(self):
-        self._check_is_fitted()
-        return np.arange(self.n_samples_fit_) if self._ids is None else self._ids
-
-    def _set_database(self, labels, ids, engine):
-        """Exchange the database; `ids` are None while they are the numbers of the rows, to save their memory."""
-        self.labels_, self._ids, self._engine = labels, ids, engine
-        self.n_samples_fit_ = engine.n_samples
-
-    def _ids_of(self, rows):
-        return rows if self._ids is None else self._ids[rows]
-
-    def _candidate_rows(self, where):
+    def _candidate_rows(self, database, where):
         """Turn a mask or ids into rising rows of the database, or None for all."""
         if where is None:
             return None
@@ -425,18 +449,13 @@ class HammingNearestNeighbors(BaseEstimator):
             ids = check_ids(where, owner=owner, name="where")
             # A mask of zeros and ones would be read as the ids 0 and 1.
             check_distinct(ids, owner=f"{owner}: where, which takes ids or a mask of dtype bool")
-            return np.sort(rows_of_ids(ids, self._ids, self.n_samples_fit_, owner=owner))
-        if where.shape != (self.n_samples_fit_,):
+            return np.sort(database.rows_of(ids, owner=owner))
+        if where.shape != (database.engine.n_samples,):
             raise ValueError(
                 f"{type(self).__name__}: where is a mask of shape {where.shape}, the database has "
-                f"{self.n_samples_fit_} codes; pass one boolean a code, in the order of ids_."
+                f"{database.engine.n_samples} codes; pass one boolean a code, in the order of ids_."
             )
         return np.flatnonzero(where)
-
-    def _check_is_fitted(self):
-        # scikit-learn's check takes longer than a search, so it is left for the message.
-        if "_engine" not in self.__dict__:
-            check_is_fitted(self, "_engine")
 
     def _check_codes(self, codes, *, reset):
         # Names of columns come first: a frame with the wrong ones may well hold NaN.
@@ -497,8 +516,8 @@ class HammingNearestNeighbors(BaseEstimator):
         if mode not in ("connectivity", "distance"):
             raise ValueError(f"{type(self).__name__}: mode={mode!r} must be 'connectivity' or 'distance'.")
 
-    def _check_enough(self, n_neighbors, candidates, without_self):
-        n_candidates = self.n_samples_fit_ if candidates is None else len(candidates)
+    def _check_enough(self, n_neighbors, n_samples, candidates, without_self):
+        n_candidates = n_samples if candidates is None else len(candidates)
         if without_self and n_candidates:
             n_candidates -= 1
         if n_neighbors > n_candidates:
@@ -507,7 +526,7 @@ class HammingNearestNeighbors(BaseEstimator):
                 reason += " beside the query itself"
             raise ValueError(
                 f"{type(self).__name__}: n_neighbors={n_neighbors} must be <= {n_candidates}, the number of codes "
-                f"{reason} (n_samples_fit={self.n_samples_fit_}); ask for fewer neighbours or add codes."
+                f"{reason} (n_samples_fit={n_samples}); ask for fewer neighbours or add codes."
             )
 
     def __sklearn_tags__(self):
@@ -515,6 +534,12 @@ class HammingNearestNeighbors(BaseEstimator):
         tags.input_tags.categorical = True
         tags.input_tags.positive_only = True
         return tags
+
+
+def _graph(counts, distances, rows, mode, n_samples):
+    data = np.ones(len(rows)) if mode == "connectivity" else distances.astype(np.float64)
+    pointers = np.concatenate([[0], np.cumsum(counts)])
+    return sparse.csr_matrix((data, rows, pointers), shape=(len(counts), n_samples))
 
 
 def _drop_self(distances, rows):

@@ -253,7 +253,7 @@ def test_add_does_not_build_the_index_again(monkeypatch):
 def test_pickle_leaves_the_index_out():
     rng = np.random.RandomState(0)
     search = HammingNearestNeighbors(n_neighbors=1).fit(random_codes(rng, 20_000, 8, 256))
-    search._engine._flat_index()
+    search._database.engine._flat_index()
     data = pickle.dumps(search)
     assert len(data) < 1.5 * (search.codes_.nbytes + search.ids_.nbytes)
     assert pickle.loads(data).kneighbors(search.codes_[9:10])[1].tolist() == [[9]]
@@ -400,7 +400,7 @@ def test_joblib_context_sets_the_number_of_threads(monkeypatch):
         _engine, "ThreadPoolExecutor", lambda n_threads: (started.append(n_threads), pool(n_threads))[1]
     )
     rng = np.random.RandomState(0)
-    search = HammingNearestNeighbors(3).fit(random_codes(rng, 3000, 8, 256))
+    search = HammingNearestNeighbors(3).fit(random_codes(rng, 5000, 8, 256))
     queries = random_codes(rng, 40, 8, 256)
     expected = search.kneighbors(queries)[1]
     assert started == []
