@@ -205,6 +205,9 @@ def pack_bits(bits: ArrayLike) -> NDArray[np.uint8]:
         raise ValueError(f"pack_bits: expected a non-empty array (n_samples, n_bits), got shape {array.shape}.")
     if array.dtype != bool:
         array = _booleans_from_numbers(array)
+    if array.shape[1] % 8 == 0:
+        # No row needs padding, and bytes of one long row are packed faster than rows of few bytes.
+        return np.packbits(array).reshape(len(array), -1)
     return np.packbits(array, axis=1)
 
 
@@ -588,3 +591,32 @@ def word_distances(query_words: NDArray[np.uint64], database_words: NDArray[np.u
     for query_word, database_word in zip(query_words[1:], database_words[1:], strict=True):
         distances += np.bitwise_count(query_word[:, None] ^ database_word)
     return distances
+
+
+def asymmetric_tables(projections: NDArray) -> NDArray[np.float64]:
+    """Tabulate what each byte of a code adds to its asymmetric distance from a query.
+
+    A bit that differs from the sign of the query's projection costs the magnitude of that projection, padding costs
+    nothing. Costs of a byte are added from its last bit to its first, so that the sums do not depend on the machine.
+
+    Parameters
+    ----------
+    projections : ndarray of shape (n_queries, n_bits)
+        Real numbers whose signs are the bits of the queries.
+
+    Returns
+    -------
+    tables : ndarray of shape (n_queries, ceil(n_bits / 8), 256), dtype float64
+        ``tables[q, b, v]`` is the cost of value v in byte b of a code for query q.
+    """
+    n_queries, n_bits = projections.shape
+    n_bytes = code_width(n_bits)
+    padded = np.zeros((n_queries, 8 * n_bytes))
+    padded[:, :n_bits] = projections
+    padded = padded.reshape(n_queries * n_bytes, 8)
+    costs_of_zeros, costs_of_ones = np.maximum(padded, 0), np.maximum(-padded, 0)
+    tables = np.zeros((len(padded), 1))
+    # The last bit is the lowest of the byte, so each bit before it doubles the number of values.
+    for bit in reversed(range(8)):
+        tables = np.concatenate([tables + costs_of_zeros[:, [bit]], tables + costs_of_ones[:, [bit]]], axis=1)
+    return tables.reshape(n_queries, n_bytes, 256)

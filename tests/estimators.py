@@ -56,8 +56,10 @@ SMALL_INSTANCES = {
     # A first step that takes no sparse rows: Pipeline's own tag says so of any pipeline with a dense step in it.
     RetrievalPipeline: [
         RetrievalPipeline(
-            [("scale", MinMaxScaler()), ("hash", LSH(2, random_state=0)), ("search", HammingNearestNeighbors())]
+            [("scale", MinMaxScaler()), ("hash", LSH(2, random_state=0)), ("search", HammingNearestNeighbors())],
+            **params,
         )
+        for params in ({}, {"rescore": "asymmetric"}, {"rescore": "float", "n_candidates": 3})
     ],
 }
 

@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
 from skhash.codes import (
+    asymmetric_tables,
     bitarrays_from_codes,
     check_codes,
     code_width,
@@ -173,6 +174,16 @@ def test_check_codes_compares_with_n_bits():
 def test_pack_bits_refuses_what_is_ambiguous(bits):
     with pytest.raises(ValueError, match="pack_bits"):
         pack_bits(bits)
+
+
+def test_tables_cost_the_bits_that_differ_and_no_padding():
+    # Query 0 has bits 1 0 and, in the second byte, 1; a projection of 0 costs nothing either way.
+    tables = asymmetric_tables(np.array([[2.0, -3.0, 0.0, 0.0, 0.0, 0.0, 0.0, -0.5, 4.0], [0.0] * 9]))
+    assert tables.shape == (2, 2, 256)
+    assert tables.dtype == np.float64
+    assert tables[0, 0, [0b10000000, 0b00000000, 0b11000001, 0b01111111]].tolist() == [0.0, 2.0, 3.5, 5.5]
+    assert tables[0, 1, [0b10000000, 0b11111111, 0b00000000, 0b01111111]].tolist() == [0.0, 0.0, 4.0, 4.0]
+    assert not tables[1].any()
 
 
 @pytest.mark.parametrize("n_bits", [0, -3])

@@ -13,10 +13,11 @@ PACKAGE = pathlib.Path(skhash.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Rooms may import the shared modules; besides, only what this table allows.
-SHARED = {"codes", "_images", "_sklearn", "_optional", "_validation"}
+SHARED = {"codes", "_compiled", "_images", "_sklearn", "_optional", "_validation"}
 ALLOWED = {
     "neighbors": {"metrics"},  # HammingNearestNeighbors.score
     "inspection": {"metrics"},
+    "pipeline": {"neighbors"},  # rescoring of what the search finds
     "__init__": {"features", "hashers", "neighbors", "pipeline"},
 }
 # Optional packages, and where they may be imported at all; `import_optional` names them in strings.
