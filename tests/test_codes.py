@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from bitarray import bitarray
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
@@ -90,6 +90,7 @@ def test_little_endian_bitarrays_keep_their_reading_order():
     assert codes_from_bitarrays([bitarray("011", endian="little")]).tolist() == [[0b01100000]]
 
 
+@settings(deadline=None)
 @given(bit_arrays, st.data())
 def test_hamming_distances_against_double_loop(bits, data):
     others = data.draw(hnp.arrays(bool, st.tuples(st.integers(1, 30), st.just(bits.shape[1]))))

@@ -44,8 +44,8 @@ class RetrievalGalleryDisplay:
     neighbor_images : list of n_queries lists of n_neighbors images
         Neighbours of each query, nearest first.
 
-    distances : array-like of int of shape (n_queries, n_neighbors)
-        Hamming distances in bits.
+    distances : array-like of shape (n_queries, n_neighbors)
+        Hamming distances in bits if they are integers, otherwise the real distances of a re-ranked shortlist.
 
     relevance : array-like of shape (n_queries, n_neighbors), default=None
         1 where a neighbour is relevant, 0 where it is not, -1 where that is unknown; all unknown when not given.
@@ -284,8 +284,8 @@ class RetrievalGalleryDisplay:
         database_images : array-like of n_database images
             Images as the class describes; only the neighbours among them are read.
 
-        distances : array-like of int of shape (n_queries, n_neighbors)
-            Hamming distances in bits, as `kneighbors` returns them.
+        distances : array-like of shape (n_queries, n_neighbors)
+            Distances as `kneighbors` returns them: integers in bits, or real ones of a re-ranked shortlist.
 
         ids : array-like of int of shape (n_queries, n_neighbors)
             Names of the neighbours, as `kneighbors` returns them.
@@ -384,8 +384,7 @@ class RetrievalGalleryDisplay:
         if self.query_names is not None:
             captions[:, 0] = self.query_names
         for query, column in np.ndindex(n_queries, n_neighbors):
-            distance = distances[query, column]
-            caption = f"{RELEVANCE_MARKS[int(relevance[query, column])]}{distance} {'bit' if distance == 1 else 'bits'}"
+            caption = f"{RELEVANCE_MARKS[int(relevance[query, column])]}{_distance_text(distances[query, column])}"
             if self.neighbor_names is not None and self.neighbor_names[query][column]:
                 caption += f"\n{self.neighbor_names[query][column]}"
             captions[query, column + 1] = caption
@@ -422,3 +421,9 @@ def _describe_neighbors(labels, shown, rows, target_names, caller):
         "query_names": names_of_labels(query_labels, target_names, caller=caller),
         "neighbor_names": [names_of_labels(database_labels[row], target_names, caller=caller) for row in rows],
     }
+
+
+def _distance_text(distance):
+    if distance.dtype.kind == "f":
+        return f"{distance:.3g}"
+    return f"{distance} {'bit' if distance == 1 else 'bits'}"

@@ -12,8 +12,8 @@ def check_neighbors(distances, ids, n_queries, *, caller):
 
     Parameters
     ----------
-    distances : array-like of int of shape (n_queries, n_neighbors)
-        Numbers of bits that differ.
+    distances : array-like of shape (n_queries, n_neighbors)
+        Numbers of bits that differ, or the real distances of a re-ranked shortlist.
 
     ids : array-like of int of shape (n_queries, n_neighbors)
         Names of the neighbours.
@@ -35,10 +35,10 @@ def check_neighbors(distances, ids, n_queries, *, caller):
         If shapes or dtypes are wrong.
     """
     distances, ids = np.asarray(distances), np.asarray(ids)
-    for name, values in (("distances", distances), ("ids", ids)):
-        if values.ndim != 2 or values.dtype.kind not in "iu" or values.shape[1] == 0:
+    for name, values, kinds, wanted in (("distances", distances, "iuf", "numbers"), ("ids", ids, "iu", "integers")):
+        if values.ndim != 2 or values.dtype.kind not in kinds or values.shape[1] == 0:
             raise ValueError(
-                f"{caller}: {name} must be integers of shape (n_queries, n_neighbors), got dtype {values.dtype} "
+                f"{caller}: {name} must be {wanted} of shape (n_queries, n_neighbors), got dtype {values.dtype} "
                 f"and shape {values.shape}; pass what kneighbors returns."
             )
     if distances.shape != ids.shape:
