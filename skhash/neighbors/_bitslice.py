@@ -420,33 +420,6 @@ def _emit_chunk(emit, rows, n_digits, query, chunk, array_types, arguments):
 
 
 @intrinsic
-def spread_distances(typing_context, blocks, counters, slot, word, distances):
-    """Write the distances of the 64 codes of one word of a block from its counters.
-
-    ``spread_distances(blocks, counters, slot, word, distances)`` with `distances` of shape (64,), dtype uint16.
-    """
-    n_digits = digits_of_type(blocks)
-
-    def codegen(context, builder, signature, arguments):
-        _, counters_value, slot, word, distances_value = arguments
-        emit = _Emitter(context, builder)
-        place = builder.add(_times(builder, slot, (n_digits + 1) * VECTOR_BYTES), _times(builder, word, 8))
-        source = emit.address(counters, counters_value, place)
-        vector = ir.VectorType(_I16, 64)
-        zero = ir.Constant(vector, [0] * 64)
-        total = zero
-        for digit in range(n_digits):
-            address = builder.inttoptr(builder.add(source, ir.Constant(_I64, digit * VECTOR_BYTES)), _I64.as_pointer())
-            ones = builder.bitcast(builder.load(address), ir.VectorType(ir.IntType(1), 64))
-            total = builder.or_(total, builder.select(ones, ir.Constant(vector, [1 << digit] * 64), zero))
-        target = emit.address(distances, distances_value, ir.Constant(_I64, 0))
-        builder.store(total, builder.inttoptr(target, vector.as_pointer())).align = 2
-        return context.get_dummy_value()
-
-    return types.void(blocks, counters, types.int64, types.int64, distances), codegen
-
-
-@intrinsic
 def n_digits_of(typing_context, blocks):
     """Number of digits of a distance, a constant when compiled."""
     n_digits = digits_of_type(blocks)

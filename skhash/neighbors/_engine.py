@@ -210,7 +210,8 @@ class SearchEngine:
             return self._flat
         is_compiled = self._is_compiled_worth_it(search, n_queries, self.n_samples if rows is None else len(rows))
         if _is_large_map(codes):
-            return StreamedIndex(codes, _flat_index_class() if is_compiled else BruteIndex)
+            # Transposing codes for a single search takes longer than comparing them with one query.
+            return StreamedIndex(codes, _flat_index_class() if is_compiled and n_queries > 1 else BruteIndex)
         return self._flat_index() if is_compiled else self._brute_index(codes)
 
     def _is_compiled_worth_it(self, search, n_queries, n_searched):

@@ -192,13 +192,9 @@ class FlatIndex:
         # No queries are one empty tile.
         for start in range(0, max(1, len(query_codes)), _QUERIES_PER_TILE):
             tile = query_codes[start : start + _QUERIES_PER_TILE]
-            owners, found_distances, found_slots = within_radius_in_blocks(
-                blocks, 0, len(blocks), valid, radius, tile, *self._workspace(len(tile))
-            )
-            order = np.lexsort((found_distances, owners))
-            counts.append(np.bincount(owners, minlength=len(tile)))
-            distances.append(found_distances[order])
-            slots.append(found_slots[order])
+            found = within_radius_in_blocks(blocks, 0, len(blocks), valid, radius, tile, *self._workspace(len(tile)))
+            for parts, part in zip((counts, distances, slots), found, strict=True):
+                parts.append(part)
         return np.concatenate(counts), np.concatenate(distances), self._positions_of(np.concatenate(slots))
 
     def _sibling(self, n_slots, removed):

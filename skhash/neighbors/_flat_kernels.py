@@ -16,7 +16,6 @@ from ._bitslice import (
     fill_tables,
     n_digits_of,
     population_count,
-    spread_distances,
     trailing_zeros,
 )
 
@@ -199,9 +198,16 @@ def _keep_nearest(query, state, hits):
 
 
 @_inline_jit
-def _take_hits(
-    query, blocks, block, words, counters, slot, valid, n_neighbors, state, bounds, histogram, hits, distances
-):
+def _distance(counters, slot, word, place):
+    """Read the distance of one code off the counters."""
+    distance = np.int64(0)
+    for digit in range(counters.shape[1] - 1):
+        distance |= np.int64((counters[slot, digit, word] >> np.uint64(place)) & _ONE) << digit
+    return distance
+
+
+@_inline_jit
+def _take_hits(query, blocks, block, words, counters, slot, valid, n_neighbors, state, bounds, histogram, hits):
     """Buffer the codes of a block below the bound, and lower the bound as soon as enough are known to be below it.
 
     Blocks come in order of position, so once `n_neighbors` hits are at or below a distance, a later code at that same
@@ -213,12 +219,11 @@ def _take_hits(
         word = trailing_zeros(words)
         words &= words - _ONE
         mask = counters[slot, n_digits, word] & valid[block, word]
-        spread_distances(blocks, counters, slot, word, distances)
         first_position = block * BLOCK_CODES + word * 64
         while mask != _ZERO:
             place = trailing_zeros(mask)
             mask &= mask - _ONE
-            distance = np.int64(distances[place])
+            distance = _distance(counters, slot, word, place)
             if distance >= bound:
                 continue
             hits[query, n_hits] = distance << POSITION_BITS | (first_position + place)
@@ -324,7 +329,6 @@ def nearest_in_blocks(blocks, first, last, valid, n_sampled, rank, codes, tables
     hits = np.empty((tile_size, 2 * n_neighbors + 192), dtype=np.int64)
     active = np.empty(tile_size, dtype=np.int64)
     words = np.empty(tile_size, dtype=np.uint64)
-    spread = np.empty(64, dtype=np.uint16)
     starts = np.empty(largest + 2, dtype=np.int64)
     sampled_blocks = np.empty(n_sampled, dtype=np.int64)
     for s in range(n_sampled):
@@ -351,7 +355,7 @@ def nearest_in_blocks(blocks, first, last, valid, n_sampled, rank, codes, tables
             for slot in range(n_active):
                 _take_hits(
                     active[slot], blocks, block, words[slot], counters, slot, valid, n_neighbors, state, bounds,
-                    histogram, hits, spread,
+                    histogram, hits,
                 )  # fmt: skip
         for query in range(n_queries):
             _keep_nearest(query, state, hits)
@@ -362,9 +366,9 @@ def nearest_in_blocks(blocks, first, last, valid, n_sampled, rank, codes, tables
 
 
 @_jit
-def _grown(array, size):
-    larger = np.empty(2 * size, dtype=array.dtype)
-    larger[:size] = array[:size]
+def _grown(hits, n_hits, n_more):
+    larger = np.empty(2 * (n_hits + n_more), dtype=hits.dtype)
+    larger[:n_hits] = hits[:n_hits]
     return larger
 
 
@@ -372,8 +376,8 @@ def _grown(array, size):
 def within_radius_in_blocks(blocks, first, last, valid, radius, codes, tables, counters):
     """Find all codes within a radius of queries, at most one tile, among the blocks from `first` to `last`.
 
-    Returns queries, distances and positions of all hits, block after block. The number of slots of `counters` is at
-    least that of queries.
+    Returns the number of hits of each query, and distances and slots of all hits by (query, distance, slot). The number
+    of slots of `counters` is at least that of queries.
     """
     n_digits, n_queries = n_digits_of(blocks), len(codes)
     n_chunks, n_bits = blocks.shape[-3], blocks.shape[-2]
@@ -382,35 +386,44 @@ def within_radius_in_blocks(blocks, first, last, valid, radius, codes, tables, c
     bounds = np.empty((n_queries, n_digits), dtype=np.int32)
     active = np.empty(n_queries, dtype=np.int64)
     words = np.empty(n_queries, dtype=np.uint64)
-    spread = np.empty(64, dtype=np.uint16)
     _prepare_queries(codes, lookups, flips)
     for query in range(n_queries):
         _set_bound(bounds, query, radius + 1)
-    size, n_hits = 1024, 0
-    hit_queries = np.empty(size, dtype=np.int32)
-    hit_distances = np.empty(size, dtype=np.int32)
-    hit_positions = np.empty(size, dtype=np.int64)
+    n_hits, hits = 0, np.empty(1024, dtype=np.int64)
     for block in range(first, last):
         n_active = _count_block(
             blocks, block, n_queries, n_chunks, tables, lookups, flips, bounds, counters, active, words
         )
+        if n_hits + n_active * BLOCK_CODES > len(hits):
+            hits = _grown(hits, n_hits, n_active * BLOCK_CODES)
         for slot in range(n_active):
-            if n_hits > size - BLOCK_CODES:
-                hit_queries, hit_distances, hit_positions = (
-                    _grown(hit_queries, size), _grown(hit_distances, size), _grown(hit_positions, size),
-                )  # fmt: skip
-                size *= 2
+            first_key = active[slot] * (radius + 1)
             nonzero = words[slot]
             while nonzero != _ZERO:
                 word = trailing_zeros(nonzero)
                 nonzero &= nonzero - _ONE
                 mask = counters[slot, n_digits, word] & valid[block, word]
-                spread_distances(blocks, counters, slot, word, spread)
+                first_position = block * BLOCK_CODES + word * 64
                 while mask != _ZERO:
                     place = trailing_zeros(mask)
                     mask &= mask - _ONE
-                    hit_queries[n_hits] = active[slot]
-                    hit_distances[n_hits] = spread[place]
-                    hit_positions[n_hits] = block * BLOCK_CODES + word * 64 + place
+                    key = first_key + _distance(counters, slot, word, place)
+                    hits[n_hits] = key << POSITION_BITS | (first_position + place)
                     n_hits += 1
-    return hit_queries[:n_hits], hit_distances[:n_hits], hit_positions[:n_hits]
+    # Hits come in order of position, and the counting sort by (query, distance) is stable.
+    starts = np.zeros(n_queries * (radius + 1) + 1, dtype=np.int64)
+    for hit in range(n_hits):
+        starts[(hits[hit] >> POSITION_BITS) + 1] += 1
+    for key in range(len(starts) - 1):
+        starts[key + 1] += starts[key]
+    counts = np.empty(n_queries, dtype=np.int64)
+    for query in range(n_queries):
+        counts[query] = starts[(query + 1) * (radius + 1)] - starts[query * (radius + 1)]
+    distances = np.empty(n_hits, dtype=np.int32)
+    positions = np.empty(n_hits, dtype=np.int64)
+    for hit in range(n_hits):
+        key = hits[hit] >> POSITION_BITS
+        distances[starts[key]] = key % (radius + 1)
+        positions[starts[key]] = hits[hit] & _POSITION_MASK
+        starts[key] += 1
+    return counts, distances, positions
