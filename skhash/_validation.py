@@ -4,6 +4,9 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
+# Rows looked at together: enough to make Python's share small, few enough to stay in the cache.
+_BLOCK_ROWS = 1024
+
 # What scikit-learn's messages leave to the reader, by a part of the message.
 _FIXES = {
     "sample(s)": " Pass at least that many rows.",
@@ -34,12 +37,13 @@ def check_features(estimator, X, *, reset, accept_sparse=False, ensure_min_sampl
     Returns
     -------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
-        Features in float32 if they were, else float64.
+        Real numbers in the dtype they came in, not checked for NaN and infinity: `check_finite` does that, or who reads
+        them block by block.
 
     Raises
     ------
-    ValueError
-        If `X` is no finite matrix of the right width, in one line.
+    TypeError, ValueError
+        If `X` is no matrix of real numbers of the right width, in one line.
     """
     name = type(estimator).__name__
     try:
@@ -48,13 +52,14 @@ def check_features(estimator, X, *, reset, accept_sparse=False, ensure_min_sampl
             X,
             reset=reset,
             accept_sparse="csr" if accept_sparse else False,
-            dtype=[np.float64, np.float32],
+            dtype="numeric",
             ensure_min_samples=ensure_min_samples,
             ensure_all_finite=False,
         )
     except (TypeError, ValueError) as error:
         raise type(error)(_one_line(name, error)) from error
-    _check_finite(name, X)
+    if X.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: features must be real numbers, got dtype {X.dtype}; convert them before this step.")
     return X
 
 
@@ -70,19 +75,53 @@ def _one_line(name, error):
     return message if name in message else f"{name}: {message}"
 
 
-def _check_finite(name, X):
+def all_finite(values):
+    """Tell whether an array holds neither NaN nor infinity.
+
+    A finite sum of squares proves it in one pass without a temporary. The squares of large values overflow, so a sum
+    that is not finite proves nothing.
+
+    Parameters
+    ----------
+    values : ndarray
+        Real numbers.
+
+    Returns
+    -------
+    finite : bool
+        Whether all are finite.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.vdot(values, values)) or np.isfinite(values).all())
+
+
+def check_finite(estimator, X):
     """Refuse NaN and infinity, naming the first place.
 
-    A finite sum proves that all values are finite and reads the array once, without a temporary of its size.
+    Parameters
+    ----------
+    estimator : estimator
+        Named in the error.
+
+    X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+        Real numbers of any dtype.
+
+    Raises
+    ------
+    ValueError
+        If one of them is not finite, in one line.
     """
-    values = X.data if sparse.issparse(X) else X
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.sum(values, dtype=np.float64)):
-            return
-    wrong = np.argwhere(~np.isfinite(values))
-    if len(wrong) == 0:
+    if X.dtype.kind != "f":
         return
-    value = values[tuple(wrong[0])]
-    kind = "NaN" if np.isnan(value) else "infinity (inf)"
-    place = "" if sparse.issparse(X) else f" (first at row {wrong[0][0]}, column {wrong[0][1]})"
-    raise ValueError(f"{name}: input X contains {kind}{place}; drop or impute such rows before this step.")
+    values = X.data if sparse.issparse(X) else X
+    # A sparse matrix of zeros has no values at all, which `gen_batches` would refuse.
+    for start in range(0, len(values), _BLOCK_ROWS):
+        block = values[start : start + _BLOCK_ROWS]
+        if all_finite(block):
+            continue
+        wrong = tuple(np.argwhere(~np.isfinite(block))[0])
+        kind = "NaN" if np.isnan(block[wrong]) else "infinity (inf)"
+        place = "" if sparse.issparse(X) else f" (first at row {start + wrong[0]}, column {wrong[1]})"
+        raise ValueError(
+            f"{type(estimator).__name__}: input X contains {kind}{place}; drop or impute such rows before this step."
+        )

@@ -171,6 +171,15 @@ def test_check_codes_compares_with_n_bits():
     np.testing.assert_array_equal(check_codes([[0, 16]], n_bits=12), [[0, 16]])
 
 
+def test_pack_bits_reads_rows_whatever_the_memory_order():
+    bits = np.zeros((3, 16), dtype=bool)
+    bits[0, 0] = bits[1, 9] = bits[2, 15] = True
+    expected = [[128, 0], [0, 64], [0, 1]]
+    np.testing.assert_array_equal(pack_bits(bits), expected)
+    np.testing.assert_array_equal(pack_bits(np.asfortranarray(bits)), expected)
+    np.testing.assert_array_equal(pack_bits(bits[::-1]), expected[::-1])
+
+
 @pytest.mark.parametrize("bits", [[[0, 1, -1]], [[0.5, 1.0]], [[2, 1]], [["a"]], [1, 0], np.empty((0, 3)), [[np.nan]]])
 def test_pack_bits_refuses_what_is_ambiguous(bits):
     with pytest.raises(ValueError, match="pack_bits"):

@@ -9,17 +9,18 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import Interval, fit_context
-from .._validation import check_features
+from .._validation import all_finite, check_features, check_finite
 from ..codes import code_width, pack_bits
-from ._blocks import apply_to_rows
+from ._blocks import apply_to_rows, float_dtype
 from ._statistics import RunningStatistics, check_finite_statistics
 
 
 class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
     """Base of all hashers: features in, packed binary codes out.
 
-    A subclass supplies its mathematics in two hooks: ``_fit(X, y)`` learns from checked rows, ``_project_rows(X)``
-    maps rows to real numbers whose signs are the bits. Think twice before adding anything to this class.
+    A subclass supplies its mathematics in two hooks: ``_fit(X, y)`` learns from checked rows, which it takes as floats
+    by ``block_of``, and ``_project_rows(X)`` maps float rows, of shape (..., n_features), to real numbers whose signs
+    are the bits. Think twice before adding anything to this class.
     """
 
     _parameter_constraints: dict = {"n_bits": [Interval(Integral, 1, None, closed="left")]}
@@ -30,7 +31,11 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     @abstractmethod
     def _project_rows(self, X):
-        """Map a block of rows to projections, each row by itself."""
+        """Map rows to projections, each row by itself: a stack of blocks of shape (..., n_features), or a CSR matrix.
+
+        NaN or infinity in a row must come out as NaN or infinity, as it does of a product with any weights: projections
+        are checked instead of features, which are many more.
+        """
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -58,6 +63,7 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if isinstance(self.n_bits, bool):
             raise ValueError(f"{type(self).__name__}: n_bits={self.n_bits} must be an integer >= 1.")
         X = self._check_features(X, reset=True, ensure_min_samples=2)
+        check_finite(self, X)
         self._fit(X, y)
         self.n_bits_ = int(self.n_bits)
         return self
@@ -73,7 +79,7 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         Returns
         -------
         projections : ndarray of shape (n_samples, n_bits)
-            float32 for float32 features, else float64. A row's values do not depend on the other rows.
+            float32 for float16 and float32 features, else float64. A row's values do not depend on the other rows.
 
         Raises
         ------
@@ -84,13 +90,7 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         check_is_fitted(self)
         X = self._check_features(X, reset=False)
-        projections = apply_to_rows(self._project_rows, X, self.n_bits_)
-        if not np.isfinite(projections).all():
-            raise ValueError(
-                f"{type(self).__name__}: features up to {abs(X).max():.3g} overflow in {X.dtype}; scale them, for "
-                "example with sklearn.preprocessing.StandardScaler."
-            )
-        return projections
+        return apply_to_rows(lambda rows: self._finite_projections(rows, X), X, self.n_bits_, float_dtype(X))
 
     def transform(self, X) -> NDArray[np.uint8]:
         """Hash features to packed codes.
@@ -112,7 +112,22 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         ValueError
             If `X` holds NaN or infinity, or has another number of features than the training data.
         """
-        return pack_bits(self.project(X) >= 0)
+        check_is_fitted(self)
+        X = self._check_features(X, reset=False)
+        return apply_to_rows(
+            lambda rows: pack_bits(self._finite_projections(rows, X) >= 0), X, code_width(self.n_bits_), np.uint8
+        )
+
+    def _finite_projections(self, rows, X):
+        """Project some rows of X, refusing what is not finite before or after."""
+        projections = self._project_rows(rows).reshape(-1, self.n_bits_)
+        if all_finite(projections):
+            return projections
+        check_finite(self, X)
+        raise ValueError(
+            f"{type(self).__name__}: features up to {abs(X).max():.3g} overflow in {float_dtype(X)}; scale them, for "
+            "example with sklearn.preprocessing.StandardScaler."
+        )
 
     def _check_features(self, X, *, reset, ensure_min_samples=1):
         accept_sparse = self.__sklearn_tags__().input_tags.sparse
@@ -180,6 +195,7 @@ class LinearHasher(BaseHasher, metaclass=ABCMeta):
                 "call fit to start again."
             )
         X = self._check_features(X, reset=False)
+        check_finite(self, X)
         new = RunningStatistics.from_rows(X, with_scatter=self._with_scatter)
         self._learn(X, self.statistics_.merge(new), previous_weights=self._weights)
         return self
@@ -187,9 +203,11 @@ class LinearHasher(BaseHasher, metaclass=ABCMeta):
     def _learn(self, X, statistics, previous_weights):
         check_finite_statistics(self, statistics)
         # Nothing is kept of rows that a method refuses.
-        self._weights = self._solve(X, statistics, previous_weights)
+        weights = self._solve(X, statistics, previous_weights)
+        # Cast here: features mostly come in the dtype of the training, and then no block has to cast the weights again.
+        self._weights = weights.astype(float_dtype(X), copy=False)
         self.statistics_ = statistics
-        self.mean_ = statistics.mean.astype(X.dtype)
+        self.mean_ = statistics.mean.astype(float_dtype(X))
         # (x - mean) W = x W - mean W: the mean costs n_bits subtractions a row instead of n_features.
         self._offsets = statistics.mean @ self._weights
 

@@ -3,6 +3,10 @@
 A matrix product rounds differently when BLAS picks another kernel, and it picks by the shape of the operands and the
 number of threads. A code bit flips where that rounding crosses zero. So every product here has the same number of
 rows, runs on one BLAS thread, and blocks, not products, are spread over threads.
+
+Rows are cast, projected, checked and packed a few blocks at a time, while they are in the cache: features are read
+from memory once, and no copy of all of them is made. Blocks that are handled together form a stack, an array of shape
+(n_blocks, BLOCK_ROWS, n_features), because NumPy multiplies a stack block by block without coming back to Python.
 """
 
 import functools
@@ -18,8 +22,10 @@ from scipy import sparse
 from sklearn.utils import gen_batches
 from threadpoolctl import ThreadpoolController
 
-# Rows of one matrix product. 256 rows are as fast as 4096 on 512 features (the block stays in cache).
+# Rows of one matrix product. On 512 features, products of 4096 rows save 1 % of the time at 64 bits, 4 % at 256.
 BLOCK_ROWS = 256
+# Blocks that a thread handles together: enough to make Python's share small, few enough to stay in the cache.
+_STACKED_BLOCKS = 4
 
 
 @functools.cache
@@ -106,8 +112,24 @@ def map_in_order(function: Callable, items: Iterable, *, n_pending: int | None =
                 pending += [pool.submit(function, item) for item in islice(items, 1)]
 
 
+def float_dtype(X):
+    """Name the dtype in which features are projected.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+        Features.
+
+    Returns
+    -------
+    dtype : dtype
+        float32 for features in float16 or float32, else float64.
+    """
+    return np.dtype(np.float32 if X.dtype in (np.float16, np.float32) else np.float64)
+
+
 def block_of(X, rows):
-    """Take rows in one memory order whatever that of X, because BLAS rounds differently for another one.
+    """Take rows as floats, in one memory order whatever that of X, because BLAS rounds differently for another one.
 
     Parameters
     ----------
@@ -120,42 +142,81 @@ def block_of(X, rows):
     Returns
     -------
     block : {ndarray, CSR matrix} of shape (n_rows, n_features)
-        C-contiguous if dense; a view where X is.
+        Of `float_dtype(X)`, C-contiguous if dense; a view where X is so.
     """
-    return X[rows] if sparse.issparse(X) else np.ascontiguousarray(X[rows])
+    if sparse.issparse(X):
+        return X[rows].astype(float_dtype(X), copy=False)
+    return np.ascontiguousarray(X[rows], dtype=float_dtype(X))
 
 
-def apply_to_rows(function: Callable, X, n_outputs: int) -> np.ndarray:
-    """Apply a function of rows to blocks of exactly `BLOCK_ROWS` rows each.
+def stacks_of(n_samples):
+    """Divide rows among stacks.
 
-    The last block is padded with zeros, so that a row gives the same bits of the result whichever rows come with it.
+    Parameters
+    ----------
+    n_samples : int
+        Number of rows.
+
+    Yields
+    ------
+    rows : slice
+        Rows of one stack.
+    """
+    return gen_batches(n_samples, _STACKED_BLOCKS * BLOCK_ROWS)
+
+
+def stack(block):
+    """Stack rows in blocks of exactly `BLOCK_ROWS`, the last one padded with rows of zeros.
+
+    Parameters
+    ----------
+    block : ndarray of shape (n_rows, n_features)
+        C-contiguous.
+
+    Returns
+    -------
+    stacked : ndarray of shape (n_blocks, BLOCK_ROWS, n_features)
+        A view where no padding was needed.
+    """
+    n_rows, n_features = block.shape
+    n_padding = -n_rows % BLOCK_ROWS
+    if n_padding:
+        block = np.concatenate([block, np.zeros((n_padding, n_features), dtype=block.dtype)])
+    return block.reshape(-1, BLOCK_ROWS, n_features)
+
+
+def apply_to_rows(function: Callable, X, n_outputs: int, dtype) -> np.ndarray:
+    """Apply a function of rows to stacks of blocks of exactly `BLOCK_ROWS` rows each.
+
+    A row gives the same bits of the result whichever rows come with it.
 
     Parameters
     ----------
     function : callable
-        Maps an array of shape (n_rows, n_features) to one of shape (n_rows, n_outputs).
+        Maps an array of shape (..., n_features) and of `float_dtype(X)` to one of shape (..., n_outputs).
 
     X : {ndarray, CSR matrix} of shape (n_samples, n_features)
-        Rows. Sparse rows are passed in blocks without padding, as sparse products handle each row by itself.
+        Rows. Sparse rows are passed as matrices without padding, as sparse products handle each row by itself.
 
     n_outputs : int
         Width of the result.
 
+    dtype : dtype
+        Of the result.
+
     Returns
     -------
     result : ndarray of shape (n_samples, n_outputs)
-        Of the dtype of `X`.
+        What the function gave for each row.
     """
-    result = np.empty((X.shape[0], n_outputs), dtype=X.dtype)
+    result = np.empty((X.shape[0], n_outputs), dtype=dtype)
 
     def fill(rows):
         block = block_of(X, rows)
-        n_rows = block.shape[0]
-        if n_rows < BLOCK_ROWS and not sparse.issparse(X):
-            block = np.concatenate([block, np.zeros((BLOCK_ROWS - n_rows, X.shape[1]), dtype=X.dtype)])
         with np.errstate(over="ignore", invalid="ignore"):
-            result[rows] = function(block)[:n_rows]
+            outputs = function(block if sparse.issparse(X) else stack(block))
+        result[rows] = outputs.reshape(-1, n_outputs)[: block.shape[0]]
 
-    for _ in map_in_order(fill, gen_batches(X.shape[0], BLOCK_ROWS)):
+    for _ in map_in_order(fill, stacks_of(X.shape[0])):
         pass
     return result

@@ -3,14 +3,16 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils import check_random_state, gen_batches
+from scipy import sparse
+from sklearn.utils import check_random_state
 
 from .._sklearn import Interval
 from ._base import LinearHasher
-from ._blocks import block_of, map_in_order
+from ._blocks import apply_to_rows, float_dtype, map_in_order, stack, stacks_of
 from ._linear_algebra import procrustes_rotation, random_rotation, supported_components
 
-_BLOCK_ROWS = 1024
+# Up to this share of changed bits, a sparse product of them is faster than a dense one of all bits.
+_FEW_CHANGES = 1 / 64
 
 
 class ITQ(LinearHasher):
@@ -110,49 +112,71 @@ class ITQ(LinearHasher):
             self.n_iter_ = self.max_iter
         else:
             rotation = procrustes_rotation(previous_weights.T @ components.T)
-        self.components_ = components.astype(X.dtype)
+        self.components_ = components.astype(float_dtype(X))
         self.rotation_ = rotation
         return components.T @ rotation
 
     def _centred_projections(self, X, mean, components):
-        """Compute V in the dtype of X; blocks keep the temporaries small."""
-        offsets = (mean @ components.T).astype(X.dtype)
-        weights = np.ascontiguousarray(components.T.astype(X.dtype))
-        projections = np.empty((X.shape[0], len(components)), dtype=X.dtype)
-
-        def fill(rows):
-            projections[rows] = block_of(X, rows) @ weights - offsets
-
-        for _ in map_in_order(fill, gen_batches(X.shape[0], _BLOCK_ROWS)):
-            pass
-        return projections
+        """Compute V."""
+        dtype = float_dtype(X)
+        weights, offsets = components.T.astype(dtype), (mean @ components.T).astype(dtype)
+        return apply_to_rows(lambda rows: rows @ weights - offsets, X, len(components), dtype)
 
 
 def _learn_rotation(projections, rotation, n_turns):
-    """Take turns between codes and rotation, and return the last rotation and the error of each turn."""
+    """Take turns between codes and rotation, and return the last rotation and the error of each turn.
+
+    From the second turn on few bits change. Adding only these to ``B'V`` spares one of the two products of a turn.
+    """
     n_samples, n_bits = projections.shape
     squared_norm = np.sum(projections**2, dtype=np.float64)
+    column_sums = projections.sum(axis=0, dtype=np.float64)
+    bits, changed = np.zeros((2, n_samples, n_bits), dtype=bool)
+    bits_times_projections = np.zeros((n_bits, n_bits))
     errors = np.empty(n_turns)
     for turn in range(n_turns):
-        cross_product, fit = _signs_times_projections(projections, rotation.astype(projections.dtype))
+        _update_bits(bits, changed, projections, rotation.astype(projections.dtype))
+        if np.count_nonzero(changed) > _FEW_CHANGES * changed.size:
+            bits_times_projections = _bits_times_projections(bits, projections)
+        else:
+            bits_times_projections += _changes_times_projections(bits, changed, projections)
+        # B = 2 bits - 1
+        cross_product = 2 * bits_times_projections - column_sums
+        # ||B - V R||^2 = ||B||^2 + ||V||^2 - 2 trace(R B'V)
+        errors[turn] = n_bits + (squared_norm - 2 * np.sum(rotation * cross_product.T)) / n_samples
         rotation = procrustes_rotation(cross_product)
-        # After the Procrustes step trace(R B'V) is the sum of singular values; before it, `fit` = sum |V R|.
-        errors[turn] = (n_samples * n_bits + squared_norm - 2 * fit) / n_samples
     return rotation, errors
 
 
-def _signs_times_projections(projections, rotation):
-    """Compute ``B'V`` and ``trace(R B'V)`` for ``B = sign(V R)`` without storing B."""
+def _update_bits(bits, changed, projections, rotation):
+    """Set the bits to ``[V R >= 0]``, and mark those that were not so."""
 
-    def of_block(rows):
-        block = projections[rows]
-        rotated = block @ rotation
-        signs = np.where(rotated >= 0, rotated.dtype.type(1), rotated.dtype.type(-1))
-        return signs.T @ block, np.abs(rotated).sum(dtype=np.float64)
+    def update(rows):
+        rotated = (stack(projections[rows]) @ rotation).reshape(-1, len(rotation))
+        new = rotated[: rows.stop - rows.start] >= 0
+        np.not_equal(new, bits[rows], out=changed[rows])
+        bits[rows] = new
 
-    cross_product = np.zeros((projections.shape[1],) * 2)
-    fit = 0.0
-    for block_product, block_fit in map_in_order(of_block, gen_batches(len(projections), _BLOCK_ROWS)):
-        cross_product += block_product
-        fit += block_fit
-    return cross_product, fit
+    for _ in map_in_order(update, stacks_of(len(projections))):
+        pass
+
+
+def _bits_times_projections(bits, projections):
+    """Compute ``bits' V`` from all bits."""
+
+    def of_stack(rows):
+        return bits[rows].astype(projections.dtype).T @ projections[rows]
+
+    product = np.zeros((bits.shape[1],) * 2)
+    for part in map_in_order(of_stack, stacks_of(len(projections))):
+        product += part
+    return product
+
+
+def _changes_times_projections(bits, changed, projections):
+    """Compute what the bits that changed add to ``bits' V``."""
+    n_samples, n_bits = bits.shape
+    places = np.flatnonzero(changed)
+    samples, positions = np.divmod(places, n_bits)
+    steps = np.where(bits.reshape(-1)[places], projections.dtype.type(1), projections.dtype.type(-1))
+    return sparse.csr_array((steps, (positions, samples)), shape=(n_bits, n_samples)) @ projections

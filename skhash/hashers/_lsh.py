@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ._base import LinearHasher
+from ._blocks import float_dtype
 from ._linear_algebra import orthonormal_rows
 
 
@@ -87,5 +88,5 @@ class LSH(LinearHasher):
         if self.orthogonal:
             blocks = [normals[start : start + n_features] for start in range(0, self.n_bits, n_features)]
             normals = np.concatenate([orthonormal_rows(block) for block in blocks])
-        self.components_ = normals.astype(X.dtype)
+        self.components_ = normals.astype(float_dtype(X))
         return np.ascontiguousarray(normals.T)

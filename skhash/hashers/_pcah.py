@@ -5,6 +5,7 @@ from sklearn.utils import check_random_state
 
 from .._sklearn import StrOptions
 from ._base import LinearHasher
+from ._blocks import float_dtype
 from ._linear_algebra import random_rotation, supported_components
 
 
@@ -88,8 +89,8 @@ class PCAH(LinearHasher):
         components, variances = supported_components(self, self.n_bits, statistics)
         # A rotation drawn anew with every chunk would change every bit.
         rotation = self._draw_rotation() if previous_weights is None else self.rotation_
-        self.components_ = components.astype(X.dtype)
-        self.explained_variance_ = variances.astype(X.dtype)
+        self.components_ = components.astype(float_dtype(X))
+        self.explained_variance_ = variances.astype(float_dtype(X))
         self.rotation_ = rotation
         return components.T @ rotation
 

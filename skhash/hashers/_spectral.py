@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._base import BaseHasher
-from ._blocks import apply_to_rows
+from ._blocks import apply_to_rows, float_dtype
 from ._linear_algebra import principal_components
 from ._statistics import RunningStatistics, check_finite_statistics
 
@@ -91,9 +91,10 @@ class SpectralHash(BaseHasher):
             raise ValueError(f"SpectralHash: all {X.shape[0]} training rows are equal; pass rows that differ.")
         self._weights = components.T.copy()
         self._offsets = statistics.mean @ self._weights
-        projections = apply_to_rows(self._principal_projections, X, len(components))
-        self.components_ = components.astype(X.dtype)
-        self.mean_ = statistics.mean.astype(X.dtype)
+        dtype = float_dtype(X)
+        projections = apply_to_rows(self._principal_projections, X, len(components), dtype)
+        self.components_ = components.astype(dtype)
+        self.mean_ = statistics.mean.astype(dtype)
         self.minimums_ = projections.min(axis=0)
         self.ranges_ = projections.max(axis=0) - self.minimums_
         self.directions_, self.modes_ = _smallest_eigenvalues(self.ranges_, self.n_bits)
@@ -105,7 +106,7 @@ class SpectralHash(BaseHasher):
 
     def _project_rows(self, X):
         positions = (self._principal_projections(X) - self.minimums_) / self.ranges_
-        waves = positions[:, self.directions_] * (np.pi * self.modes_)
+        waves = positions[..., self.directions_] * (np.pi * self.modes_)
         # sin(pi / 2 + t) = cos(t)
         return np.cos(waves).astype(X.dtype, copy=False)
 

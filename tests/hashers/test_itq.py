@@ -7,6 +7,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 
 from skhash import ITQ, PCAH
+from skhash.hashers._itq import _FEW_CHANGES
 from skhash.hashers._linear_algebra import random_rotation
 
 DIGITS = load_digits().data
@@ -24,7 +25,9 @@ def plain_itq(V, rotation, n_turns):
 
 
 @pytest.mark.parametrize("n_bits", [1, 5, 24])
-def test_equals_the_plain_loop(n_bits):
+@pytest.mark.parametrize("few_changes", [_FEW_CHANGES, -1, 1], ids=["by-share", "all-bits", "changed-bits"])
+def test_equals_the_plain_loop(monkeypatch, n_bits, few_changes):
+    monkeypatch.setattr("skhash.hashers._itq._FEW_CHANGES", few_changes)
     hasher = ITQ(n_bits, max_iter=10, random_state=3).fit(DIGITS)
     V = PCAH(n_bits).fit(DIGITS).project(DIGITS)
     start = random_rotation(n_bits, np.random.RandomState(3))
