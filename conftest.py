@@ -9,7 +9,7 @@ HAS_TORCH, HAS_MATPLOTLIB, HAS_PILLOW = (find_spec(name) is not None for name in
 # Modules that cannot even be imported, or whose every example needs the package.
 collect_ignore_glob = []
 if not HAS_TORCH:
-    collect_ignore_glob += ["skhash/features/_cnn*.py"]
+    collect_ignore_glob += ["skhash/features/_cnn*.py", "skhash/deep/*.py"]
 if not HAS_PILLOW:
     collect_ignore_glob += ["skhash/features/*.py"]
 if not HAS_MATPLOTLIB:

@@ -4,10 +4,15 @@ Images become features (:mod:`skhash.features`), features become short binary co
 searched by Hamming distance (:mod:`skhash.neighbors`), and the ranking is scored (:mod:`skhash.metrics`).
 """
 
+from typing import TYPE_CHECKING
+
 from .features import CNNFeatures, PixelFeatures
 from .hashers import ITQ, LSH, PCAH, SpectralHash
 from .neighbors import HammingNearestNeighbors, HammingNearestNeighborsTransformer
 from .pipeline import RetrievalPipeline
+
+if TYPE_CHECKING:
+    from .deep import DeepSupervisedHasher
 
 __version__ = "0.1.0"
 
@@ -16,9 +21,23 @@ __all__ = [
     "LSH",
     "PCAH",
     "CNNFeatures",
+    "DeepSupervisedHasher",
     "HammingNearestNeighbors",
     "HammingNearestNeighborsTransformer",
     "PixelFeatures",
     "RetrievalPipeline",
     "SpectralHash",
 ]
+
+
+def __getattr__(name):
+    """Load the deep hashers on first use."""
+    if name == "DeepSupervisedHasher":
+        from .deep import DeepSupervisedHasher
+
+        return DeepSupervisedHasher
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

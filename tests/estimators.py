@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+from importlib.util import find_spec
 
 from sklearn.base import BaseEstimator
 from sklearn.preprocessing import MinMaxScaler
@@ -12,6 +13,7 @@ from skhash import (
     ITQ,
     LSH,
     PCAH,
+    DeepSupervisedHasher,
     HammingNearestNeighbors,
     HammingNearestNeighborsTransformer,
     RetrievalPipeline,
@@ -20,11 +22,18 @@ from skhash import (
 from skhash.features import CNNFeatures, PixelFeatures
 from skhash.hashers._base import BaseHasher
 
+HAS_TORCH = find_spec("torch") is not None
+
+# Can be imported without torch, but not fitted.
+NEEDS_TORCH = [DeepSupervisedHasher]
+
 
 def public_modules():
     """All importable modules of the package whose dotted names have no leading underscore."""
     yield skhash
     for module in pkgutil.walk_packages(skhash.__path__, "skhash."):
+        if module.name.startswith("skhash.deep.") and not HAS_TORCH:
+            continue
         if not any(part.startswith("_") for part in module.name.split(".")):
             yield importlib.import_module(module.name)
 
@@ -36,6 +45,8 @@ def public_estimators():
         for name in getattr(module, "__all__", []):
             value = getattr(module, name)
             if inspect.isclass(value) and issubclass(value, BaseEstimator) and not inspect.isabstract(value):
+                if value in NEEDS_TORCH and not HAS_TORCH:
+                    continue
                 found[name] = value
     return dict(sorted(found.items()))
 
@@ -62,6 +73,11 @@ SMALL_INSTANCES = {
         for params in ({}, {"rescore": "asymmetric"}, {"rescore": "float", "n_candidates": 3})
     ],
 }
+
+if HAS_TORCH:
+    SMALL_INSTANCES[DeepSupervisedHasher] = [
+        DeepSupervisedHasher(2, loss="ce", network="linear", max_epochs=2, batch_size=32, random_state=0)
+    ]
 
 # Their input is images or file paths, so that checks which feed tables of numbers do not apply; their own tests say
 # which of scikit-learn's checks run.

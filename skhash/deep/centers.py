@@ -1,0 +1,383 @@
+"""Codes of -1 and +1 that are far from each other, one for each class."""
+
+from math import comb
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.random import sample_without_replacement
+
+# Rows whose distances are held in memory together.
+_BLOCK_ROWS = 1024
+
+# Words among which a greedy search chooses.
+_N_CANDIDATES = 4096
+
+# Irreducible polynomials over two elements whose root generates the field of 2^m, by m; bit i is the factor of x^i.
+_PRIMITIVE_POLYNOMIALS = {3: 0b1011, 4: 0b10011, 5: 0b100101, 6: 0b1000011, 7: 0b10001001}
+
+
+def minimum_distance(centers):
+    """Compute the smallest Hamming distance between two centres.
+
+    Parameters
+    ----------
+    centers : ndarray of shape (n_classes, n_bits)
+        Codes of -1 and +1.
+
+    Returns
+    -------
+    distance : int
+        Number of bits in which the closest pair differs; `n_bits` for a single centre, which nothing is close to.
+
+    Examples
+    --------
+    >>> from skhash.deep.centers import minimum_distance
+    >>> minimum_distance([[1, 1, 1], [1, -1, -1], [-1, -1, -1]])
+    1
+    """
+    # Products of -1 and +1 are exact in float32, and much faster than in integers.
+    codes = np.asarray(centers, dtype=np.float32)
+    n_classes, n_bits = codes.shape
+    largest = -n_bits
+    for start in range(0, n_classes, _BLOCK_ROWS):
+        products = codes[start : start + _BLOCK_ROWS] @ codes[start:].T
+        np.fill_diagonal(products, -n_bits)
+        largest = max(largest, int(products.max()))
+    return (n_bits - largest) // 2
+
+
+def hadamard_centers(n_classes, n_bits, *, random_state=None):
+    r"""Draw rows of a Hadamard matrix and, when there are more classes than rows, of its negative.
+
+    .. math::
+
+        H_1 = (1), \quad H_{2n} = \begin{pmatrix} H_n & H_n \\ H_n & -H_n \end{pmatrix}
+
+    Any two centres are `n_bits` / 2 apart, or `n_bits` when one is the negative of the other. By the bound of Plotkin,
+    no code with more than `n_bits` words does better. With a single bit the two centres differ in that bit.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of centres, at most 2 `n_bits`.
+
+    n_bits : int
+        Code length, a power of two.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the choice of rows.
+
+    Returns
+    -------
+    centers : ndarray of shape (n_classes, n_bits), dtype int8
+        Codes of -1 and +1 with a minimum distance of at least `n_bits` // 2.
+
+    Raises
+    ------
+    ValueError
+        If there is no such matrix, or it has too few rows.
+
+    References
+    ----------
+    L. Yuan et al., "Central similarity quantization for efficient image and video retrieval", CVPR 2020.
+
+    Examples
+    --------
+    >>> from skhash.deep.centers import hadamard_centers, minimum_distance
+    >>> minimum_distance(hadamard_centers(10, 64, random_state=0))
+    32
+    """
+    _check_counts("hadamard_centers", n_classes, n_bits)
+    if n_bits & (n_bits - 1):
+        raise ValueError(
+            f"hadamard_centers: n_bits={n_bits} is not a power of two; choose one, or use bernoulli_centers."
+        )
+    if n_classes > 2 * n_bits:
+        raise ValueError(
+            f"hadamard_centers: {n_classes} classes exceed the {2 * n_bits} rows for n_bits={n_bits}; raise n_bits."
+        )
+    matrix = np.ones((1, 1), dtype=np.int8)
+    while len(matrix) < n_bits:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    if n_classes > n_bits:
+        matrix = np.concatenate([matrix, -matrix])
+    return matrix[check_random_state(random_state).permutation(len(matrix))[:n_classes]]
+
+
+def bernoulli_centers(n_classes, n_bits, *, n_draws=10, random_state=None):
+    """Draw each bit of each centre at random, several times, and keep the draw with the largest minimum distance.
+
+    Two centres are `n_bits` / 2 apart on average. No minimum distance is guaranteed, not even that they differ: see
+    `minimum_distance`.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of centres, at most 2 to the power of `n_bits`.
+
+    n_bits : int
+        Code length.
+
+    n_draws : int, default=10
+        Number of sets of centres to choose from.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draws.
+
+    Returns
+    -------
+    centers : ndarray of shape (n_classes, n_bits), dtype int8
+        Codes of -1 and +1.
+
+    Raises
+    ------
+    ValueError
+        If there are more classes than codes.
+
+    References
+    ----------
+    L. Yuan et al., "Central similarity quantization for efficient image and video retrieval", CVPR 2020.
+
+    Examples
+    --------
+    >>> from skhash.deep.centers import bernoulli_centers
+    >>> bernoulli_centers(10, 48, random_state=0).shape
+    (10, 48)
+    """
+    _check_counts("bernoulli_centers", n_classes, n_bits)
+    _check_codes("bernoulli_centers", n_classes, n_bits)
+    rng = check_random_state(random_state)
+    draws = (_random_words(rng, n_classes, n_bits) for _ in range(n_draws))
+    return max(draws, key=minimum_distance)
+
+
+def maximal_distance_centers(n_classes, n_bits, *, random_state=None):
+    r"""Search greedily for centres with a large minimum distance.
+
+    A greedy search takes words that are at least :math:`d` away from all taken before. The words closer than that to
+    one of :math:`C` centres number at most :math:`C \, V(d - 1)`, with the volume
+    :math:`V(r) = \sum_{i=0}^{r} \binom{K}{i}` of a Hamming ball (Gilbert and Varshamov). The minimum distance is
+    guaranteed to be at least the largest :math:`d` with
+
+    .. math:: C \, V(d - 1) \le 2^{K-1}
+
+    as then every second word at least can be added, and at least 1 otherwise. Larger distances are tried as long as
+    a search among a few thousand random words finds enough centres.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number :math:`C` of centres, at most 2 to the power of `n_bits`.
+
+    n_bits : int
+        Code length :math:`K`.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the search.
+
+    Returns
+    -------
+    centers : ndarray of shape (n_classes, n_bits), dtype int8
+        Codes of -1 and +1 with the minimum distance above.
+
+    Raises
+    ------
+    ValueError
+        If there are more classes than codes.
+
+    References
+    ----------
+    E. N. Gilbert, "A comparison of signalling alphabets", Bell System Technical Journal, 1952.
+
+    L. Wang, Y. Pan, C. Liu, H. Lai, J. Yin and Y. Liu, "Deep hashing with minimal-distance-separated hash centers",
+    CVPR 2023.
+
+    Examples
+    --------
+    >>> from skhash.deep.centers import maximal_distance_centers, minimum_distance
+    >>> minimum_distance(maximal_distance_centers(4, 6, random_state=0))
+    4
+    """
+    _check_counts("maximal_distance_centers", n_classes, n_bits)
+    _check_codes("maximal_distance_centers", n_classes, n_bits)
+    rng = check_random_state(random_state)
+    distance = gilbert_varshamov_distance(n_classes, n_bits)
+    centers = _greedy(_candidates(rng, n_bits), np.empty((0, n_bits), dtype=np.int8), n_classes, distance)
+    while len(centers) < n_classes:
+        centers = _greedy(_candidates(rng, n_bits), centers, n_classes, distance)
+    # Centres further apart than n_bits cannot be asked for.
+    while (distance := max(distance, minimum_distance(centers)) + 1) <= n_bits:
+        better = _greedy(_candidates(rng, n_bits), centers[:0], n_classes, distance)
+        if len(better) < n_classes:
+            break
+        centers = better
+    return centers
+
+
+def gilbert_varshamov_distance(n_classes, n_bits):
+    r"""Compute the minimum distance that a greedy search always reaches.
+
+    .. math:: \max \Big\{ d : C \sum_{i=0}^{d-1} \binom{K}{i} \le 2^{K-1} \Big\}
+
+    Parameters
+    ----------
+    n_classes : int
+        Number :math:`C` of centres.
+
+    n_bits : int
+        Code length :math:`K`.
+
+    Returns
+    -------
+    distance : int
+        In bits; 1 where not even that fulfils the inequality.
+
+    Examples
+    --------
+    >>> from skhash.deep.centers import gilbert_varshamov_distance
+    >>> gilbert_varshamov_distance(10, 64)
+    25
+    """
+    distance, volume = 1, 1 + n_bits
+    while distance < n_bits and n_classes * volume <= 2 ** (n_bits - 1):
+        distance += 1
+        volume += comb(n_bits, distance)
+    return distance
+
+
+def extended_bch_centers(n_classes, n_bits, *, random_state=None):
+    """Draw words of the extended BCH code with the largest distance that has enough words.
+
+    A code (n, k, d) has 2 to the power of k words of n bits, any two at least d apart. The codes are, by `n_bits`,
+
+    - 8: (8, 4, 4), (8, 1, 8)
+    - 16: (16, 11, 4), (16, 7, 6), (16, 5, 8), (16, 1, 16)
+    - 32: (32, 26, 4), (32, 21, 6), (32, 16, 8), (32, 11, 12), (32, 6, 16), (32, 1, 32)
+    - 64: (64, 57, 4), (64, 51, 6), (64, 45, 8), (64, 39, 10), (64, 36, 12), (64, 30, 14), (64, 24, 16), (64, 18, 22),
+      (64, 16, 24), (64, 10, 28), (64, 7, 32), (64, 1, 64)
+    - 128: of which (128, 50, 28), (128, 36, 32), (128, 29, 44), (128, 22, 48), (128, 15, 56), (128, 8, 64) and
+      (128, 1, 128) have the fewest words
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of centres, at most 2 to the power of the largest k.
+
+    n_bits : int
+        Code length, one of 8, 16, 32, 64 and 128.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the choice of words.
+
+    Returns
+    -------
+    centers : ndarray of shape (n_classes, n_bits), dtype int8
+        Codes of -1 and +1 with minimum distance d of the code with the smallest k such that its words suffice.
+
+    Raises
+    ------
+    ValueError
+        If there is no such code.
+
+    References
+    ----------
+    F. J. MacWilliams and N. J. A. Sloane, "The theory of error-correcting codes", 1977, chapters 7 and 9.
+
+    Examples
+    --------
+    >>> from skhash.deep.centers import extended_bch_centers, minimum_distance
+    >>> minimum_distance(extended_bch_centers(128, 16, random_state=0))
+    6
+    """
+    _check_counts("extended_bch_centers", n_classes, n_bits)
+    lengths = {2**m: m for m in _PRIMITIVE_POLYNOMIALS}
+    if n_bits not in lengths:
+        raise ValueError(
+            f"extended_bch_centers: n_bits={n_bits} is not one of {', '.join(map(str, lengths))}; "
+            f"choose one, or use maximal_distance_centers."
+        )
+    generators = _bch_generators(lengths[n_bits])
+    # The more zeros a code has, the fewer words, and the further apart.
+    dimensions = [n_bits - len(generator) for generator in generators]
+    enough = [generator for generator, k in zip(generators, dimensions, strict=True) if 2**k >= n_classes]
+    if not enough:
+        raise ValueError(
+            f"extended_bch_centers: {n_classes} classes exceed the 2**{max(dimensions)} words for n_bits={n_bits}; "
+            f"raise n_bits."
+        )
+    generator = enough[-1]
+    k = n_bits - len(generator)
+    numbers = sample_without_replacement(2**k, n_classes, random_state=random_state)
+    messages = (numbers[:, None] >> np.arange(k)) & 1
+    rows = np.zeros((k, n_bits - 1), dtype=np.int64)
+    for shift in range(k):
+        rows[shift, shift : shift + len(generator)] = generator
+    words = messages @ rows % 2
+    words = np.column_stack([words, words.sum(axis=1) % 2])
+    return (1 - 2 * words).astype(np.int8)
+
+
+def _check_counts(name, n_classes, n_bits):
+    for parameter, value in (("n_classes", n_classes), ("n_bits", n_bits)):
+        if value < 1:
+            raise ValueError(f"{name}: {parameter}={value} must be at least 1.")
+
+
+def _check_codes(name, n_classes, n_bits):
+    if n_classes > 2**n_bits:
+        raise ValueError(f"{name}: {n_classes} classes exceed the {2**n_bits} codes of n_bits={n_bits}; raise n_bits.")
+
+
+def _random_words(rng, n_words, n_bits):
+    return (2 * rng.randint(2, size=(n_words, n_bits)) - 1).astype(np.int8)
+
+
+def _candidates(rng, n_bits):
+    """Return all words in random order where they are few, and random ones otherwise."""
+    if 2**n_bits > _N_CANDIDATES:
+        return _random_words(rng, _N_CANDIDATES, n_bits)
+    words = rng.permutation(2**n_bits)[:, None] >> np.arange(n_bits)
+    return (2 * (words & 1) - 1).astype(np.int8)
+
+
+def _greedy(candidates, centers, n_classes, distance):
+    """Add candidates that are at least `distance` away from all centres, up to `n_classes`."""
+    words = candidates.astype(np.float32)
+    limit = words.shape[1] - 2 * distance
+    for center in centers.astype(np.float32):
+        words = words[words @ center <= limit]
+    taken = list(centers)
+    while len(words) and len(taken) < n_classes:
+        taken.append(words[0].astype(np.int8))
+        words = words[words @ words[0] <= limit]
+    return np.array(taken, dtype=np.int8).reshape(-1, candidates.shape[1])
+
+
+def _bch_generators(m):
+    """List the generator polynomials of the BCH codes of length 2^m - 1 by rising degree, coefficients in 0/1."""
+    length = 2**m - 1
+    powers, logarithms = _field(m)
+    generators, roots, generator = [], set(), np.array([1], dtype=np.int64)
+    for exponent in range(1, length):
+        if exponent in roots:
+            continue
+        # The conjugates of a root are roots of the same polynomial over two elements.
+        conjugates = {exponent * 2**i % length for i in range(m)}
+        roots |= conjugates
+        minimal = [1]
+        for conjugate in conjugates:
+            # Times (x - a): shift, plus a times each coefficient; the sum of the field is the exclusive or.
+            scaled = [powers[(logarithms[value] + conjugate) % length] if value else 0 for value in minimal]
+            minimal = [low ^ high for low, high in zip([*scaled, 0], [0, *minimal], strict=True)]
+        generator = np.convolve(generator, minimal) % 2
+        generators.append(generator)
+    return generators
+
+
+def _field(m):
+    """Tabulate the powers of the root of the primitive polynomial, and their exponents."""
+    powers = [1]
+    while len(powers) < 2**m - 1:
+        value = powers[-1] << 1
+        powers.append(value ^ _PRIMITIVE_POLYNOMIALS[m] if value >> m else value)
+    return powers, {value: exponent for exponent, value in enumerate(powers)}

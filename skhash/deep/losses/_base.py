@@ -1,0 +1,93 @@
+"""What every loss for learning to hash offers."""
+
+import torch
+
+
+class HashLoss(torch.nn.Module):
+    """A loss on the real outputs of a hashing network.
+
+    A loss may own parameters (a classifier, proxies) that are trained with the network, and buffers (centres, a bank of
+    earlier outputs). Subclasses take the settings of their paper in ``__init__``, create the rest in `prepare`, and
+    compute the loss in ``forward``.
+    """
+
+    def prepare(self, n_bits, n_classes, *, n_samples, targets, generator):
+        """Create parameters and buffers, once before training.
+
+        Parameters
+        ----------
+        n_bits : int
+            Code length.
+
+        n_classes : int
+            Number of classes.
+
+        n_samples : int
+            Number of training samples.
+
+        targets : tensor of shape (n_samples, n_classes), dtype float
+            1 for the classes of a sample, else 0; rows of zeros are unlabelled.
+
+        generator : torch.Generator
+            Source of randomness, on the CPU.
+        """
+        self.n_bits, self.n_classes = n_bits, n_classes
+
+    def start_epoch(self, epoch):
+        """Advance what depends on the epoch, counted from 0."""
+
+    def forward(self, outputs, targets, rows):
+        """Compute the loss of a batch.
+
+        Parameters
+        ----------
+        outputs : tensor of shape (n_batch, n_bits), dtype float
+            Outputs of the network, before the sign.
+
+        targets : tensor of shape (n_batch, n_classes), dtype float
+            1 for the classes of a sample, else 0.
+
+        rows : tensor of shape (n_batch,), dtype int64
+            Positions of the samples in the training set.
+
+        Returns
+        -------
+        loss : tensor of shape (), dtype float
+            Differentiable with respect to `outputs` and the parameters of the loss.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to define forward.")
+
+    def project(self, outputs):
+        """Compute what the sign is taken of when codes are made.
+
+        Parameters
+        ----------
+        outputs : tensor of shape (n_batch, n_bits), dtype float
+            Outputs of the network.
+
+        Returns
+        -------
+        projections : tensor of shape (n_batch, n_bits), dtype float
+            The outputs themselves unless a loss says otherwise.
+        """
+        return outputs
+
+
+def similarity(targets, other_targets=None):
+    """Say which pairs share a class.
+
+    Parameters
+    ----------
+    targets : tensor of shape (n, n_classes), dtype float
+        1 for the classes of a sample, else 0.
+
+    other_targets : tensor of shape (m, n_classes), dtype float, default=None
+        Those of other samples; the same by default.
+
+    Returns
+    -------
+    similar : tensor of shape (n, m), dtype of `targets`
+        1 where two samples share a class, else 0.
+    """
+    shared = targets @ (targets if other_targets is None else other_targets).T
+    return (shared > 0).to(targets.dtype)

@@ -1,0 +1,71 @@
+"""MIHash: hashing with mutual information."""
+
+import torch
+
+from ._base import HashLoss, similarity
+from ._pairs import labelled_pairs, mean_where
+
+# Probabilities below this count as this inside a logarithm, whose slope at 0 is infinite.
+_SMALLEST_PROBABILITY = 1e-12
+
+
+class MIHash(HashLoss):
+    r"""Negative mutual information of the distance to a query and whether a sample is relevant to it.
+
+    For each labelled query of a batch, the other labelled samples have relaxed codes
+    :math:`\phi = 2 \sigma(A z) - 1`, distances :math:`d = \tfrac{1}{2} (K - \phi_q' \phi)` from 0 to :math:`K`, and are
+    relevant (+) if they share a class with it, else not (-). With their distances :math:`D`,
+
+    .. math:: L = -I(D) = -\big( H(D) - p^+ H(D | +) - p^- H(D | -) \big)
+
+    in bits, mean over queries. The probabilities are shares of a histogram with centres
+    :math:`0, \Delta, 2 \Delta, \dots, K`, where a sample adds to a centre :math:`c` the triangular pulse
+    :math:`\max(0, 1 - |d - c| / \Delta)`; :math:`p^+, p^-` are the shares of relevant samples and others.
+
+    Parameters
+    ----------
+    n_bins : int, default=16
+        Number of steps :math:`\Delta` from 0 to :math:`K`.
+
+    slope : float, default=4.0
+        :math:`A`, slope of the relaxed codes.
+
+    References
+    ----------
+    F. Cakir, K. He, S. A. Bargal and S. Sclaroff, "MIHash: online hashing with mutual information", ICCV 2017.
+
+    F. Cakir, K. He, S. A. Bargal and S. Sclaroff, "Hashing with mutual information", IEEE Transactions on Pattern
+    Analysis and Machine Intelligence 41(10), 2019.
+    """
+
+    def __init__(self, *, n_bins=16, slope=4.0):
+        super().__init__()
+        self.n_bins = n_bins
+        self.slope = slope
+
+    def forward(self, outputs, targets, rows):
+        """Compute the loss of a batch."""
+        n_bits = outputs.shape[1]
+        relaxed = torch.tanh(self.slope / 2 * outputs)  # = 2 sigmoid(slope * outputs) - 1
+        steps = (n_bits - relaxed @ relaxed.T) / 2 * (self.n_bins / n_bits)
+        centers = torch.arange(self.n_bins + 1, dtype=outputs.dtype, device=outputs.device)
+        pulses = (1 - (steps[:, :, None] - centers).abs()).clamp(min=0)
+
+        counted = labelled_pairs(targets)
+        relevant = counted & (similarity(targets) > 0)
+        near = torch.einsum("ijl,ij->il", pulses, relevant.to(outputs.dtype))
+        far = torch.einsum("ijl,ij->il", pulses, (counted & ~relevant).to(outputs.dtype))
+        n_near, n_others = relevant.sum(dim=1), counted.sum(dim=1)
+        share = n_near.to(outputs.dtype) / n_others.clamp(min=1)
+        information = (
+            _entropy(near + far, n_others)
+            - share * _entropy(near, n_near)
+            - (1 - share) * _entropy(far, n_others - n_near)
+        )
+        return -mean_where(information, n_others > 0)
+
+
+def _entropy(sums, n):
+    """Compute the entropy of each histogram in bits, 0 for an empty one, from its sums over n samples."""
+    probabilities = sums / n.clamp(min=1)[:, None]
+    return -(probabilities * probabilities.clamp(min=_SMALLEST_PROBABILITY).log2()).sum(dim=1)

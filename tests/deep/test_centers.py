@@ -1,0 +1,150 @@
+"""Code centres: every claim about distances is checked over all pairs."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skhash.deep.centers import (
+    bernoulli_centers,
+    extended_bch_centers,
+    gilbert_varshamov_distance,
+    hadamard_centers,
+    maximal_distance_centers,
+    minimum_distance,
+)
+
+FUNCTIONS = [bernoulli_centers, extended_bch_centers, hadamard_centers, maximal_distance_centers]
+
+
+def naive_distances(centers):
+    return [sum(a != b for a, b in zip(x, y, strict=True)) for x, y in itertools.combinations(centers.tolist(), 2)]
+
+
+@pytest.mark.parametrize(("n_classes", "n_bits"), [(2, 1), (5, 3), (40, 16)])
+def test_minimum_distance_is_that_of_the_closest_pair(n_classes, n_bits):
+    centers = np.random.default_rng(0).choice([-1, 1], size=(n_classes, n_bits))
+    assert minimum_distance(centers) == min(naive_distances(centers))
+
+
+def test_minimum_distance_looks_across_blocks(monkeypatch):
+    monkeypatch.setattr("skhash.deep.centers._BLOCK_ROWS", 3)
+    centers = hadamard_centers(8, 16, random_state=0)
+    centers[7] = centers[0]
+    centers[7, :3] *= -1
+    assert minimum_distance(centers) == 3
+
+
+def test_a_single_centre_is_as_far_as_it_gets():
+    assert minimum_distance(np.ones((1, 12))) == 12
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(("n_classes", "n_bits"), [(1, 8), (7, 16), (16, 8), (20, 32)])
+def test_centres_are_codes_that_the_seed_decides(function, n_classes, n_bits):
+    centers = function(n_classes, n_bits, random_state=3)
+    assert centers.shape == (n_classes, n_bits)
+    assert centers.dtype == np.int8
+    assert set(np.unique(centers)) <= {-1, 1}
+    assert np.array_equal(centers, function(n_classes, n_bits, random_state=3))
+
+
+@pytest.mark.parametrize("n_bits", [2, 4, 16, 32])
+def test_hadamard_rows_are_half_a_code_apart(n_bits):
+    assert set(naive_distances(hadamard_centers(n_bits, n_bits, random_state=0))) == {n_bits // 2}
+    both = naive_distances(hadamard_centers(2 * n_bits, n_bits, random_state=0))
+    assert sorted(set(both)) == [n_bits // 2, n_bits]
+    assert both.count(n_bits) == n_bits
+
+
+def test_hadamard_with_one_bit():
+    assert sorted(hadamard_centers(2, 1, random_state=0).tolist()) == [[-1], [1]]
+
+
+def test_bernoulli_keeps_the_best_draw():
+    draws = [minimum_distance(bernoulli_centers(10, 32, n_draws=n, random_state=0)) for n in (1, 2, 5, 20)]
+    assert draws == sorted(draws)
+    assert draws[-1] > draws[0]
+
+
+@pytest.mark.parametrize(("n_classes", "n_bits"), [(2, 8), (4, 6), (10, 16), (16, 16), (100, 24), (60, 64)])
+def test_greedy_centres_keep_the_guaranteed_distance(n_classes, n_bits):
+    distance = gilbert_varshamov_distance(n_classes, n_bits)
+    for seed in range(3):
+        centers = maximal_distance_centers(n_classes, n_bits, random_state=seed)
+        assert min(naive_distances(centers)) >= distance
+
+
+@pytest.mark.parametrize(("n_classes", "n_bits"), [(10, 64), (100, 16), (3, 4), (1000, 32), (2**20, 24)])
+def test_guaranteed_distance_is_the_largest_of_the_inequality(n_classes, n_bits):
+    def holds(d):
+        return n_classes * sum(math.comb(n_bits, i) for i in range(d)) <= 2 ** (n_bits - 1)
+
+    distance = gilbert_varshamov_distance(n_classes, n_bits)
+    assert holds(distance) or distance == 1
+    assert not holds(distance + 1)
+
+
+@given(n_bits=st.integers(1, 14), share=st.floats(0, 1), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=30)
+def test_greedy_centres_differ_and_keep_the_guaranteed_distance_for_any_counts(n_bits, share, seed):
+    n_classes = 1 + int(share * (min(2**n_bits, 60) - 1))
+    centers = maximal_distance_centers(n_classes, n_bits, random_state=seed)
+    assert centers.shape == (n_classes, n_bits)
+    assert min(naive_distances(centers), default=n_bits) >= gilbert_varshamov_distance(n_classes, n_bits)
+
+
+def test_greedy_centres_can_be_all_codes():
+    centers = maximal_distance_centers(32, 5, random_state=0)
+    assert len(np.unique(centers, axis=0)) == 32
+
+
+# Table 9.1 of MacWilliams and Sloane, each code extended by a parity bit: all words of those that are small enough.
+@pytest.mark.parametrize(
+    ("n_bits", "k", "d"),
+    [
+        (8, 4, 4), (8, 1, 8),
+        (16, 11, 4), (16, 7, 6), (16, 5, 8), (16, 1, 16),
+        (32, 11, 12), (32, 6, 16), (32, 1, 32),
+        (64, 10, 28), (64, 7, 32), (64, 1, 64),
+        (128, 8, 64), (128, 1, 128),
+    ],
+)  # fmt: skip
+def test_all_words_of_an_extended_bch_code_are_as_far_apart_as_published(n_bits, k, d):
+    centers = extended_bch_centers(2**k, n_bits, random_state=0)
+    assert len(np.unique(centers, axis=0)) == 2**k
+    assert minimum_distance(centers) == d
+
+
+# The classes just exceed the next smaller code, so the distance tells which code was chosen.
+@pytest.mark.parametrize(
+    ("n_classes", "n_bits", "d"),
+    [
+        (2**11 + 1, 32, 8), (200, 32, 12), (65, 32, 12), (2**10 + 1, 64, 24), (1000, 64, 28), (129, 64, 28),
+        (2**8 + 1, 128, 56),
+    ],
+)  # fmt: skip
+def test_some_words_of_an_extended_bch_code_are_at_least_as_far_apart(n_classes, n_bits, d):
+    assert minimum_distance(extended_bch_centers(n_classes, n_bits, random_state=1)) >= d
+
+
+@pytest.mark.parametrize(
+    ("function", "n_classes", "n_bits", "message"),
+    [
+        (hadamard_centers, 4, 12, "hadamard_centers: n_bits=12 is not a power of two"),
+        (hadamard_centers, 17, 8, "hadamard_centers: 17 classes exceed the 16 rows for n_bits=8"),
+        (bernoulli_centers, 5, 2, "bernoulli_centers: 5 classes exceed the 4 codes of n_bits=2"),
+        (maximal_distance_centers, 5, 2, "maximal_distance_centers: 5 classes exceed the 4 codes of n_bits=2"),
+        (extended_bch_centers, 5, 48, "extended_bch_centers: n_bits=48 is not one of 8, 16, 32, 64, 128"),
+        (extended_bch_centers, 17, 8, r"extended_bch_centers: 17 classes exceed the 2\*\*4 words for n_bits=8"),
+        (hadamard_centers, 0, 8, "hadamard_centers: n_classes=0 must be at least 1"),
+        (bernoulli_centers, 2, 0, "bernoulli_centers: n_bits=0 must be at least 1"),
+    ],
+)
+def test_counts_that_do_not_fit_are_refused_in_one_line(function, n_classes, n_bits, message):
+    with pytest.raises(ValueError, match=f"^{message}") as error:
+        function(n_classes, n_bits)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,96 @@
+"""Labels to indicators, and the rows held out for validation."""
+
+import numpy as np
+import pytest
+
+from skhash.deep._labels import encode_labels, validation_rows
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "labels"),
+    [
+        ([3, 7, 3, -1], [3, 7], [0, 1, 0, -1]),
+        (["b", "a", "b", "c"], ["a", "b", "c"], [1, 0, 1, 2]),
+        (["b", -1, "a"], ["a", "b"], [1, -1, 0]),
+        (np.array(["-1", "a"]), ["-1", "a"], [0, 1]),
+        (np.array(["b", -1, "a"], dtype=object), ["a", "b"], [1, -1, 0]),
+        ([True, False, True], [False, True], [1, 0, 1]),
+        ([2.0, -1.0, 5.0], [2, 5], [0, -1, 1]),
+    ],
+)
+def test_classes_are_numbered_in_order_and_minus_one_is_unlabelled(y, classes, labels):
+    targets = encode_labels("Name", y)
+    assert targets.classes.tolist() == classes
+    assert targets.labels.tolist() == labels
+    expected = [[float(label == column) for column in range(len(classes))] for label in labels]
+    assert targets.indicators.tolist() == expected
+    assert targets.indicators.dtype == np.float32
+    assert targets.labelled.tolist() == [row for row, label in enumerate(labels) if label != -1]
+
+
+def test_known_classes_keep_their_numbers():
+    targets = encode_labels("Name", ["c", "a"], classes=["c", "b", "a"])
+    assert targets.classes.tolist() == ["a", "b", "c"]
+    assert targets.labels.tolist() == [2, 0]
+
+
+def test_indicators_pass_through_and_rows_of_zeros_are_unlabelled():
+    y = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0]])
+    targets = encode_labels("Name", y)
+    np.testing.assert_array_equal(targets.indicators, y)
+    assert targets.classes.tolist() == [0, 1, 2]
+    assert targets.labelled.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "message"),
+    [
+        (None, None, "requires y to be passed, but the target y is None; pass one label per row"),
+        ([-1, -1], None, "all 2 rows of y are unlabelled; label some"),
+        (np.zeros((3, 2)), None, "all 3 rows of y are unlabelled"),
+        ([0.5, 1.0], None, "y holds 0.5, which is no class"),
+        ([0.0, np.nan], None, "y holds nan, which is no class"),
+        (np.array(["a", None], dtype=object), None, "missing values; mark unlabelled rows by -1"),
+        (["a", 1], None, "both strings and other classes"),
+        ([[0], [1]], None, r"shape \(2, 1\); pass classes \(n_samples,\), for example by `.ravel\(\)`"),
+        ([[1, 2], [0, 1]], None, r"y holds .*2.* at row 0; indicators are 0 or 1"),
+        ([[1, -1], [0, 1]], None, r"y holds .*-1.* at row 0"),
+        ([[1, 0], [1]], None, "y is ragged"),
+        (np.array([1 + 1j, 2]), None, "dtype complex128"),
+        (["a", "z"], ["a", "b"], "the class 'z', which is none of the 2 known so far"),
+        ([[1, 0]], [0, 1, 2], "y has 2 columns, but 3 classes are known"),
+    ],
+)
+def test_bad_labels_are_refused_in_one_line(y, classes, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        encode_labels("Name", y, classes)
+    assert "\n" not in str(raised.value)
+    assert str(raised.value).startswith("Name: ")
+
+
+def test_validation_takes_the_same_share_of_every_class():
+    y = np.repeat([0, 1, 2, -1], [100, 40, 15, 50])
+    rows = validation_rows(encode_labels("Name", y), 0.1, np.random.default_rng(0))
+    assert len(set(rows.tolist())) == len(rows)
+    # A tenth of 15 is one row, which could not be ranked against another one of its class.
+    assert np.bincount(y[rows], minlength=3).tolist() == [10, 4, 0]
+
+
+def test_validation_of_large_data_is_bounded():
+    y = np.repeat([0, 1], 30_000)
+    assert len(validation_rows(encode_labels("Name", y), 0.5, np.random.default_rng(0))) == 2000
+
+
+@pytest.mark.parametrize(
+    ("y", "fraction"),
+    [(np.repeat([0, 1], 50), None), (np.repeat([0, 1], 5), 0.1), (np.zeros(100), 0.5), ([[1, 0]] * 50, 0.5)],
+    ids=["none", "too-few", "one-class", "one-label"],
+)
+def test_there_is_no_validation_where_it_could_not_rank(y, fraction):
+    assert len(validation_rows(encode_labels("Name", y), fraction, np.random.default_rng(0))) == 0
+
+
+def test_validation_of_indicators():
+    y = np.eye(4, dtype=int)[np.arange(100) % 4]
+    rows = validation_rows(encode_labels("Name", y), 0.2, np.random.default_rng(0))
+    assert len(set(rows.tolist())) == len(rows) == 20
