@@ -7,6 +7,7 @@ the cache while the blocks of the database pass by.
 import numpy as np
 from numba import njit
 
+from .._compiled import entry_jit
 from ._bitslice import (
     BLOCK_CODES,
     BLOCK_WORDS,
@@ -22,16 +23,6 @@ from ._bitslice import (
 _jit = njit(nogil=True, error_model="numpy")
 # A call passes arrays as dozens of numbers and counts references, which costs more than what these functions do.
 _inline_jit = njit(nogil=True, error_model="numpy", inline="always")
-
-
-def _entry_jit(function):
-    """Compile a function that Python calls, and keep the code, with that of all it calls, on disk."""
-    try:
-        return njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:
-        # No folder for the code can be written: every process compiles for itself.
-        return _jit(function)
-
 
 _ALL_ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
@@ -86,7 +77,7 @@ def _word_of_code(codes, code, first_byte):
     return word
 
 
-@_entry_jit
+@entry_jit
 def write_codes(codes, blocks, first_position):
     """Write codes into blocks whose bits there are still zero, from any position on.
 
@@ -109,7 +100,7 @@ def write_codes(codes, blocks, first_position):
                 blocks[block, bit, word] |= square[bit - first_bit]
 
 
-@_entry_jit
+@entry_jit
 def read_codes(blocks, first_position, codes):
     """Read codes back from blocks of the shape (n_blocks, n_bits, 8), beginning at a multiple of 64."""
     n_codes, n_bytes = codes.shape
@@ -307,7 +298,7 @@ def _sort_hits(n_hits, hits, starts, distances, positions):
             positions[place] = hits[hit] & _POSITION_MASK
 
 
-@_entry_jit
+@entry_jit
 def nearest_in_blocks(blocks, first, last, valid, n_sampled, rank, codes, tables, counters, distances, positions):
     """Find the nearest codes of queries among the blocks from `first` to `last`.
 
@@ -372,7 +363,7 @@ def _grown(hits, n_hits, n_more):
     return larger
 
 
-@_entry_jit
+@entry_jit
 def within_radius_in_blocks(blocks, first, last, valid, radius, codes, tables, counters):
     """Find all codes within a radius of queries, at most one tile, among the blocks from `first` to `last`.
 

@@ -17,6 +17,7 @@ pytest.importorskip("numba", reason="the loops are compiled by numba")
 
 from skhash import HammingNearestNeighbors
 from skhash.codes import hamming_distances
+from skhash import _compiled
 from skhash.neighbors import _engine, _flat
 from skhash.neighbors._bitslice import adder_network, block_shape, n_counters, padded_bits
 from skhash.neighbors._flat import FlatIndex
@@ -227,16 +228,16 @@ def test_estimator_gives_the_same_answers_compiled_or_not(monkeypatch, n_jobs):
             yield np.concatenate(part)
         yield search.kneighbors_graph(queries, 4, mode="distance").toarray()
 
-    monkeypatch.setattr(_engine, "_SECONDS_TO_COMPILE", float("inf"))
+    monkeypatch.setattr(_compiled, "SECONDS_TO_COMPILE", float("inf"))
     monkeypatch.setattr(_engine, "_is_compiled", lambda search, n_bytes: False)
     with_numpy = list(answers())
-    monkeypatch.setattr(_engine, "_SECONDS_TO_COMPILE", 0.0)
+    monkeypatch.setattr(_compiled, "SECONDS_TO_COMPILE", 0.0)
     for ours, expected in zip(answers(), with_numpy, strict=True):
         np.testing.assert_array_equal(ours, expected)
 
 
 def test_add_does_not_build_the_index_again(monkeypatch):
-    monkeypatch.setattr(_engine, "_SECONDS_TO_COMPILE", 0.0)
+    monkeypatch.setattr(_compiled, "SECONDS_TO_COMPILE", 0.0)
     rng = np.random.RandomState(0)
     search = HammingNearestNeighbors(n_neighbors=1).fit(random_codes(rng, 2000, 8, 256))
     search.kneighbors(search.codes_[:1])
@@ -284,8 +285,8 @@ def test_search_answers_without_numba():
         find_spec = importlib.util.find_spec
         importlib.util.find_spec = lambda name: None if name == 'numba' else find_spec(name)
         from skhash import HammingNearestNeighbors
-        from skhash.neighbors import _engine
-        _engine._SECONDS_TO_COMPILE = 0.0
+        from skhash import _compiled
+        _compiled.SECONDS_TO_COMPILE = 0.0
         print(HammingNearestNeighbors(n_neighbors=2).fit([[0], [1], [3]]).kneighbors([[1]])[1].tolist())"""
     assert run_python(code) == "[[1, 0]]"
 
@@ -353,7 +354,7 @@ def search_in_worker(search, queries):
 
 @pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
 def test_processes_started_or_forked_after_a_search_give_the_same_answers(backend, monkeypatch):
-    monkeypatch.setattr(_engine, "_SECONDS_TO_COMPILE", 0.0)
+    monkeypatch.setattr(_compiled, "SECONDS_TO_COMPILE", 0.0)
     rng = np.random.RandomState(0)
     search = HammingNearestNeighbors(3, n_jobs=2).fit(random_codes(rng, 5000, 8, 256))
     queries = random_codes(rng, 64, 8, 256)
@@ -366,7 +367,7 @@ def test_processes_started_or_forked_after_a_search_give_the_same_answers(backen
 
 def test_eight_threads_share_a_fitted_estimator_that_grows(monkeypatch):
     """Threads search while rows are added and removed; each sees a database that was whole at some time."""
-    monkeypatch.setattr(_engine, "_SECONDS_TO_COMPILE", 0.0)
+    monkeypatch.setattr(_compiled, "SECONDS_TO_COMPILE", 0.0)
     rng = np.random.RandomState(0)
     database, queries = random_codes(rng, 4000, 8, 256), random_codes(rng, 24, 8, 256)
     search = HammingNearestNeighbors(5).fit(database)
@@ -393,7 +394,7 @@ def test_eight_threads_share_a_fitted_estimator_that_grows(monkeypatch):
 
 
 def test_joblib_context_sets_the_number_of_threads(monkeypatch):
-    monkeypatch.setattr(_engine, "_SECONDS_TO_COMPILE", 0.0)
+    monkeypatch.setattr(_compiled, "SECONDS_TO_COMPILE", 0.0)
     started = []
     pool = _engine.ThreadPoolExecutor
     monkeypatch.setattr(

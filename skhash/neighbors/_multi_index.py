@@ -1,0 +1,284 @@
+"""Exact multi-index hashing (Norouzi, Punjani and Fleet, 2014): tables of substrings lead to the near codes.
+
+**Idea.** A code is cut into m substrings. Two codes that differ in at most :math:`m r + a - 1` bits, with a < m,
+differ in at most r bits in one of the first a substrings, or in at most r - 1 bits in one of the others: otherwise they
+would differ in :math:`a (r + 1) + (m - a) r = m r + a` bits or more. So a search looks up, for r = 0, 1, ... and one
+table after the other, all substrings that differ from that of the query in exactly r bits. After each step all codes
+up to one more bit of distance have been seen, and the search is over when that is the distance of the k-th neighbour.
+
+**Tables.** Codes are kept in the order of their first substring, so that what one table leads to lies together; a
+*slot* is a place in that order. Each other table lists the slots in order of its own substring. Where a substring
+begins is found through a directory, a bit for each possible value and a running count for every 32 values, and a list
+of the places of those that occur; most look-ups end at a bit that is zero. With N codes of w words of 64 bits,
+:math:`L = \\lfloor b / m \\rfloor` bits a substring, and :math:`V_t \\le \\min(N, 2^L)` values that occur in table t,
+the index takes :math:`8 w N + 4 m N + m 2^L / 4 + 4 \\sum_t V_t` bytes (8 in place of 4 from :math:`2^{31}` codes on).
+
+References
+----------
+Norouzi, Punjani and Fleet, "Fast Exact Search in Hamming Space with Multi-Index Hashing", IEEE Transactions on Pattern
+Analysis and Machine Intelligence 36 (2014).
+"""
+
+import math
+
+import numpy as np
+
+from ._multi_index_kernels import (
+    VALUES_PER_GROUP,
+    SECONDS_PER_CANDIDATE,
+    SECONDS_PER_PROBE,
+    SECONDS_PER_QUERY,
+    build_table,
+    search_tables,
+)
+
+# The index takes at most this many times the bytes of the codes.
+_MOST_MEMORY = 4
+# Substrings are at most this much longer than log2(n_samples); longer ones would lead to empty places mostly.
+_SPARE_BITS = 1.5
+_SHORTEST_SUBSTRING = 8
+# Codes that stand for all when work is predicted.
+_SAMPLED_CODES = 2**16
+# A search that takes longer than this share of an exhaustive one is left to that.
+_SHARE_OF_FLAT = 0.25
+
+
+class MultiIndex:
+    """Tables of substrings.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, n_bytes), dtype uint8
+        Packed codes, at least one.
+    """
+
+    def __init__(self, codes):
+        self.n_samples, self.n_bytes = codes.shape
+        self.n_tables = _n_tables(self.n_samples, self.n_bytes)
+        self._length = 8 * self.n_bytes // self.n_tables
+        self._masks = _masks(self.n_tables, self._length, self.n_bytes)
+        self._n_flips = np.array([math.comb(self._length, n) for n in range(self._length + 1)] + [np.inf])
+        n_groups = 2**self._length // VALUES_PER_GROUP
+        entry_type = _entry_type(self.n_samples)
+        directory = np.zeros((self.n_tables, n_groups), dtype=np.uint64)
+        n_before = np.empty((self.n_tables, n_groups), dtype=entry_type)
+        entries = np.empty((self.n_tables, self.n_samples), dtype=entry_type)
+        words = _to_rows_of_words(codes)
+        starts = []
+        for table in range(self.n_tables):
+            starts.append(
+                build_table(
+                    words.ravel(), words.shape[1], table * self._length, self._length, directory[table],
+                    n_before[table], entries[table],
+                )  # fmt: skip
+            )
+            if table == 0:
+                words = words[entries[0]]
+        self._words, self._entries = words.ravel(), entries.ravel()
+        self._directory, self._n_before = directory.ravel(), n_before.ravel()
+        self._starts, self._first_starts = np.concatenate(starts), np.cumsum([0, *map(len, starts[:-1])])
+
+    @property
+    def nbytes(self):
+        """Size of the index in bytes."""
+        arrays = self._words, self._entries, self._directory, self._n_before, self._starts
+        return sum(array.nbytes for array in arrays)
+
+    def nearest(self, query_codes, n_neighbors, budget=None):
+        """Find the nearest codes of each query.
+
+        Parameters
+        ----------
+        query_codes : ndarray of shape (n_queries, n_bytes), dtype uint8
+            Packed codes.
+
+        n_neighbors : int
+            How many, at most the number of codes searched.
+
+        budget : float, default=None
+            Seconds that a query may take at most, of those that `predict_seconds` predicts; no limit by default. A
+            query that would take longer is abandoned.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_queries, n_neighbors), dtype int32
+            Rising along each row; zeros for queries that were abandoned.
+
+        positions : ndarray of shape (n_queries, n_neighbors), dtype int64
+            Equal distances come by rising position; zeros for queries that were abandoned.
+
+        finished : ndarray of shape (n_queries,), dtype bool
+            False for queries that were abandoned.
+        """
+        shape = (len(query_codes), n_neighbors)
+        room = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int64)
+        counts, found = self._search(query_codes, n_neighbors, 8 * self.n_bytes, budget, *(a.ravel() for a in room))
+        finished = counts >= 0
+        if finished.all():
+            return *room, finished
+        for array, values in zip(room, found, strict=True):
+            # What was found lies at the beginning of the array that it is moved inside of.
+            rows = values.reshape(-1, n_neighbors).copy()
+            array[:] = 0
+            array[finished] = rows
+        return *room, finished
+
+    def within_radius(self, query_codes, radius, budget=None):
+        """Find all codes within a radius of each query.
+
+        Parameters
+        ----------
+        query_codes : ndarray of shape (n_queries, n_bytes), dtype uint8
+            Packed codes.
+
+        radius : float
+            Largest distance, inclusive.
+
+        budget : float, default=None
+            As in `nearest`.
+
+        Returns
+        -------
+        counts : ndarray of shape (n_queries,), dtype int64
+            Number of neighbours of each query; zero for queries that were abandoned.
+
+        distances : ndarray of shape (counts.sum(),), dtype int32
+            Distances, query after query, rising within each.
+
+        positions : ndarray of shape (counts.sum(),), dtype int64
+            Equal distances come by rising position.
+
+        finished : ndarray of shape (n_queries,), dtype bool
+            False for queries that were abandoned.
+        """
+        radius = int(min(radius, 8 * self.n_bytes))
+        room = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
+        counts, (distances, positions) = self._search(query_codes, self.n_samples, radius, budget, *room)
+        return np.maximum(counts, 0), distances, positions, counts >= 0
+
+    def _search(self, query_codes, n_neighbors, radius, budget, distances, positions):
+        """Return counts, -1 for abandoned queries, and the distances and positions of all others."""
+        query_words = _to_rows_of_words(query_codes)
+        counts = np.empty(len(query_codes), dtype=np.int64)
+        distances, positions, n_found = search_tables(
+            self._words, query_words.shape[1], self._entries, self._directory, self._n_before, self._starts,
+            self._first_starts, self._masks, self._length, self._n_flips, query_words.ravel(), n_neighbors, radius,
+            math.inf if budget is None else budget, counts, distances, positions,
+        )  # fmt: skip
+        return counts, (distances[:n_found], positions[:n_found])
+
+
+def predict_seconds(codes, query_codes, kth_distances):
+    """Predict how long an index that is not built yet would search for each query.
+
+    A search ends when all codes up to the distance of the k-th neighbour have been seen. What it looks at on the way
+    follows from the number of codes with each distance from the query in each substring, which a sample tells.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, n_bytes), dtype uint8
+        Packed codes of the database.
+
+    query_codes : ndarray of shape (n_queries, n_bytes), dtype uint8
+        Packed codes, a few.
+
+    kth_distances : ndarray of shape (n_queries,)
+        Distance of the last neighbour sought of each.
+
+    Returns
+    -------
+    seconds : ndarray of shape (n_queries,), dtype float64
+        In the seconds of one processor, comparable rather than exact.
+    """
+    n_samples, n_bytes = codes.shape
+    n_tables = _n_tables(n_samples, n_bytes)
+    length = 8 * n_bytes // n_tables
+    masks = _masks(n_tables, length, n_bytes)
+    sample = _to_rows_of_words(codes[:: -(-n_samples // _SAMPLED_CODES)])
+    n_flips = np.array([float(math.comb(length, n)) for n in range(length + 1)])
+    seconds = np.full(len(query_codes), SECONDS_PER_QUERY)
+    for query, (words, kth_distance) in enumerate(zip(_to_rows_of_words(query_codes), kth_distances, strict=True)):
+        different = sample ^ words
+        for table, (one, two, *bits) in enumerate(masks):
+            # The tables that were looked up in a step more than the others come first.
+            n_steps = min(-(-(int(kth_distance) + 1 - table) // n_tables), length + 1)
+            flipped = sum(
+                np.bitwise_count(different[:, word] & mask) for word, mask in zip((one, two), bits, strict=True)
+            )
+            n_candidates = np.count_nonzero(flipped < n_steps) * (n_samples / len(sample))
+            seconds[query] += n_candidates * SECONDS_PER_CANDIDATE + n_flips[:n_steps].sum() * SECONDS_PER_PROBE
+    return seconds
+
+
+def worthwhile(codes, query_codes, kth_distances, flat_seconds):
+    """Decide whether to build the tables, from a few queries whose neighbours are known.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, n_bytes), dtype uint8
+        Packed codes of the database.
+
+    query_codes : ndarray of shape (n_queries, n_bytes), dtype uint8
+        Packed codes, at least one.
+
+    kth_distances : ndarray of shape (n_queries,)
+        Distance of the last neighbour sought of each.
+
+    flat_seconds : float
+        What an exhaustive search takes a query.
+
+    Returns
+    -------
+    worthwhile : bool
+        Whether the tables are predicted to search in less than a quarter of that time on average, given that queries
+        that would take longer are abandoned there and searched exhaustively.
+    """
+    budget = _SHARE_OF_FLAT * flat_seconds
+    seconds = predict_seconds(codes, query_codes, kth_distances)
+    return bool(np.where(seconds <= budget, seconds, budget + flat_seconds).mean() < budget)
+
+
+def _n_tables(n_samples, n_bytes):
+    """The fewest tables whose substrings are short enough and whose size, for random codes, is within the limit."""
+    entry_bytes = _entry_type(n_samples).itemsize
+    longest = max(_SHORTEST_SUBSTRING, math.log2(n_samples) + _SPARE_BITS)
+    short_enough = [n for n in range(1, n_bytes + 1) if 8 * n_bytes // n <= longest]
+    for n_tables in short_enough:
+        n_values = 2 ** (8 * n_bytes // n_tables)
+        n_occurring = n_values * -math.expm1(-n_samples / n_values)
+        table_bytes = entry_bytes * (n_samples + n_occurring) + (8 + entry_bytes) * n_values / VALUES_PER_GROUP
+        if -(-n_bytes // 8) * 8 * n_samples + n_tables * table_bytes <= _MOST_MEMORY * n_bytes * n_samples:
+            return n_tables
+    return short_enough[0]
+
+
+def _entry_type(n_samples):
+    return np.dtype(np.int32 if n_samples < 2**31 else np.int64)
+
+
+def _masks(n_tables, length, n_bytes):
+    """The two words of a code that a substring may lie in, and its bits in them, one row a substring.
+
+    Where it lies in one word, the second one is the same and has no bits.
+    """
+    masks = np.zeros((n_tables, 4), dtype=np.uint64)
+    last_word = -(-n_bytes // 8) - 1
+    for table in range(n_tables):
+        word, shift = divmod(table * length, 64)
+        bits = (2**length - 1) << shift
+        masks[table] = word, min(word + 1, last_word), bits & (2**64 - 1), bits >> 64
+    return masks
+
+
+def _to_rows_of_words(codes):
+    """Regroup codes into words of 64 bits, one row a code; the bits of a code count from the lowest of its first word.
+
+    Codes of whole words are not copied where words have the order of bytes that they have in a substring.
+    """
+    n_samples, n_bytes = codes.shape
+    if n_bytes % 8:
+        padded = np.zeros((n_samples, -(-n_bytes // 8) * 8), dtype=np.uint8)
+        padded[:, :n_bytes] = codes
+    else:
+        padded = np.ascontiguousarray(codes)
+    return padded.view("<u8").astype(np.uint64, copy=False)
