@@ -165,6 +165,12 @@ class PrecisionRecallDisplay:
         ValueError
             If the search was fitted without labels, or labels do not match.
 
+        Warns
+        -----
+        UserWarning
+            If queries have no relevant item in the database and count as 0, or the database seems to hold the queries,
+            see :func:`skhash.metrics.mean_average_precision`.
+
         Examples
         --------
         >>> from sklearn.datasets import load_digits
@@ -262,6 +268,12 @@ class PrecisionRecallDisplay:
         ValueError
             If codes or labels are malformed or do not match, `zero_relevant` refuses, or `marked_radius` is larger
             than the codes are long.
+
+        Warns
+        -----
+        UserWarning
+            If queries have no relevant item in the database and count as 0, or the database seems to hold the queries,
+            see :func:`skhash.metrics.mean_average_precision`.
         """
         data = (query_codes, database_codes, query_labels, database_labels)
         precision, recall, radii = precision_recall_by_radius(*data, n_bits=n_bits, zero_relevant=zero_relevant)

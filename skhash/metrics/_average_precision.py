@@ -71,8 +71,16 @@ def _expected_sum(n0, r0, n, k, t):
     where H are the harmonic numbers, H[m] = digamma(m + 1) + const.
     """
     c = (k - 1) / np.maximum(n - 1, 1) * (n > 1)
-    harmonic = digamma(n0 + t + 1) - digamma(n0 + 1)
-    return k / np.maximum(n, 1) * ((r0 + 1 - c * (n0 + 1)) * harmonic + c * t)
+    return k / np.maximum(n, 1) * ((r0 + 1 - c * (n0 + 1)) * _harmonic_difference(n0, n0 + t) + c * t)
+
+
+def _harmonic_difference(first, last):
+    """Return H[last] - H[first], looked up in a table where that takes fewer evaluations."""
+    largest = int(last.max(initial=0))
+    if largest >= first.size:
+        return digamma(last + 1) - digamma(first + 1)
+    harmonic = digamma(np.arange(1, largest + 2))
+    return harmonic[last] - harmonic[first]
 
 
 def _mean_over_cuts(sizes, relevant, limit, ties):

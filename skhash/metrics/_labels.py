@@ -13,12 +13,28 @@ from ..codes import pack_bits, to_words
 
 
 @dataclass(frozen=True)
+class LoopRelevance:
+    """Relevance in the form that loops over pairs take.
+
+    The level of a pair is the number of indicators that its bytes share, plus 1 where the item, in the given order of
+    the database, is from `first_relevant` to before `last_relevant` of the query.
+    """
+
+    order: NDArray[np.intp] | slice
+    first_relevant: NDArray[np.intp]
+    last_relevant: NDArray[np.intp]
+    query_bytes: NDArray[np.uint8]
+    database_bytes: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class ClassRelevance:
     """Relevance of items that have one class each, encoded as integers."""
 
     query_classes: NDArray[np.intp]
     database_classes: NDArray[np.intp]
     n_levels: int = 2
+    n_words: int = 0
 
     def levels(self, rows, columns):
         """Return the levels of a block of pairs, booleans of shape (n_rows, n_columns)."""
@@ -27,6 +43,18 @@ class ClassRelevance:
     def own_levels(self, rows):
         """Return the level of every query to itself."""
         return np.ones(len(self.query_classes[rows]), dtype=np.intp)
+
+    def for_loops(self):
+        """Sort the database by class, so that the relevant items of a query lie together."""
+        order = np.argsort(self.database_classes, kind="stable")
+        sorted_classes = self.database_classes[order]
+        return LoopRelevance(
+            order=order,
+            first_relevant=np.searchsorted(sorted_classes, self.query_classes, side="left"),
+            last_relevant=np.searchsorted(sorted_classes, self.query_classes, side="right"),
+            query_bytes=np.empty((len(self.query_classes), 0), dtype=np.uint8),
+            database_bytes=np.empty((len(self.database_classes), 0), dtype=np.uint8),
+        )
 
 
 @dataclass(frozen=True)
@@ -45,6 +73,26 @@ class IndicatorRelevance:
     def own_levels(self, rows):
         """Return the number of labels of every query."""
         return np.bitwise_count(self.query_words[:, rows]).sum(axis=0, dtype=np.intp)
+
+    @property
+    def n_words(self):
+        """Number of words that are compared for a pair."""
+        return len(self.query_words)
+
+    def for_loops(self):
+        """Take the words apart into bytes, and keep those in which both sides have labels."""
+        query_bytes, database_bytes = (
+            np.ascontiguousarray(words.T).view(np.uint8) for words in (self.query_words, self.database_words)
+        )
+        used = query_bytes.any(axis=0) & database_bytes.any(axis=0)
+        nowhere = np.zeros(len(query_bytes), dtype=np.intp)
+        return LoopRelevance(
+            order=slice(None),
+            first_relevant=nowhere,
+            last_relevant=nowhere,
+            query_bytes=np.ascontiguousarray(query_bytes[:, used]),
+            database_bytes=database_bytes[:, used],
+        )
 
 
 def relevance_from_labels(query_labels, database_labels, n_queries, n_database):
@@ -169,9 +217,9 @@ def _class_relevance(query_labels, database_labels):
             f"query_labels hold {' and '.join(sorted(kinds[0]))}, database_labels "
             f"{' and '.join(sorted(kinds[1]))}, which are never equal; use one type."
         )
-    numbers = {}
+    numbers = {label: number for number, label in enumerate({*query_labels, *database_labels})}
     encoded = [
-        np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.intp)
+        np.fromiter(map(numbers.__getitem__, labels), dtype=np.intp, count=len(labels))
         for labels in (query_labels, database_labels)
     ]
     return ClassRelevance(*encoded)

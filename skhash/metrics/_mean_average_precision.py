@@ -97,7 +97,7 @@ def mean_average_precision(
     -----
     UserWarning
         If queries have no relevant item in the database and count as 0; if queries and database share memory; or
-        if the database seems to hold copies of the queries.
+        if the database seems to hold the queries, or duplicates of them.
 
     See Also
     --------
@@ -107,9 +107,10 @@ def mean_average_precision(
     Notes
     -----
     Queries that are in the database find themselves at distance 0, which lifts every score. The database seems to
-    hold them if, for three quarters of at least 30 queries, it holds exactly one item of the same code, and that
-    one is relevant. Independent items hardly ever reach this share, however short the codes. Fewer copies, and copies
-    whose code several items share, as is common for short codes, go unnoticed: split the items before hashing them.
+    hold them if, for three quarters of the queries and at least 30, it holds exactly one item of the same code, and
+    that one is relevant but not the only relevant item. Independent items hardly ever reach this share, however short
+    the codes; data in which most items occur twice do. Fewer copies, and copies whose code several items share, as is
+    common for short codes, go unnoticed: remove duplicates and split the items before hashing them.
 
     References
     ----------

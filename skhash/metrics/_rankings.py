@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
-from ..codes import check_codes, to_words, word_distances
+from ..codes import check_codes
+from ._histograms import make_histograms
 from ._labels import relevance_from_labels
 from ._parameters import check_rank_limit
 
-# Pairs that are compared at once: the temporaries of a block then stay in the processor's cache.
-_BLOCK_PAIRS = 2**16
 # Entries of the array of counts that is handed out at once, 8 bytes each.
 _BLOCK_COUNTS = 2**21
 # From how many queries on, and for which share of them, it is no chance that each meets one relevant item of its code.
@@ -77,8 +76,7 @@ class Rankings:
             self.relevance = relevance_from_labels(query_labels, database_labels, len(query_codes), len(database_codes))
         except ValueError as error:
             raise label_error(f"{caller}: {error}") from error
-        self._query_words = to_words(query_codes)
-        self._database_words = self._query_words if self.leave_one_out else to_words(database_codes)
+        self._query_codes, self._database_codes = query_codes, database_codes
 
     def _check_pair(self, query_codes, database_codes):
         if query_codes.shape[1] != database_codes.shape[1]:
@@ -108,25 +106,13 @@ class Rankings:
         counts : ndarray of shape (n_block, n_levels, n_distances), dtype int64
             Number of database items of each level of relevance at each distance.
         """
+        histograms = make_histograms(self._query_codes, self._database_codes, self.relevance)
         block_size = max(1, _BLOCK_COUNTS // (self.relevance.n_levels * self.n_distances))
-        batch_size = max(1, _BLOCK_PAIRS // self._database_words.shape[1])
         for block in gen_batches(self.n_queries, block_size):
-            starts = range(block.start, block.stop, batch_size)
-            yield np.concatenate([self._count(slice(i, min(i + batch_size, block.stop))) for i in starts])
-
-    def _count(self, rows):
-        """Return the counts of a few queries: number the bins (query, level, distance), and count the pairs in each."""
-        shape = (rows.stop - rows.start, self.relevance.n_levels, self.n_distances)
-        counts = np.zeros(shape, dtype=np.int64)
-        first_bins = np.arange(0, counts.size, counts[0].size)[:, None]
-        for columns in gen_batches(self._database_words.shape[1], _BLOCK_PAIRS):
-            bins = self.relevance.levels(rows, columns) * self.n_distances
-            bins += word_distances(self._query_words[:, rows], self._database_words[:, columns])
-            bins += first_bins
-            counts += np.bincount(bins.ravel(), minlength=counts.size).reshape(shape)
-        if self.leave_one_out:
-            counts[np.arange(len(counts)), self.relevance.own_levels(rows), 0] -= 1
-        return counts
+            counts = histograms.count(block)
+            if self.leave_one_out:
+                counts[np.arange(len(counts)), self.relevance.own_levels(block), 0] -= 1
+            yield counts
 
     def score(self, metrics):
         """Compute several metrics of every query in one pass over the pairs.
@@ -145,35 +131,45 @@ class Rankings:
             Number of database items that are relevant to each query.
         """
         values = {name: [] for name in metrics}
-        n_relevant, meets_one = [], []
+        n_relevant, meets_itself = [], []
         for counts in self.blocks():
             n_relevant.append(counts[:, 1:].sum(axis=(1, 2)))
-            meets_one.append((counts[:, 0, 0] == 0) & (counts[:, 1:, 0].sum(axis=1) == 1))
+            meets_itself.append(_seem_to_meet_themselves(counts))
             for name, metric in metrics.items():
                 values[name].append(metric(counts))
         if not (self.leave_one_out or self._shares_memory):
-            self._warn_of_known_queries(np.concatenate(meets_one))
+            self._warn_of_known_queries(np.concatenate(meets_itself))
         return {name: np.concatenate(parts) for name, parts in values.items()}, np.concatenate(n_relevant)
 
-    def _warn_of_known_queries(self, meets_one):
-        """Warn if the database seems to hold the queries: one item of the same code, a relevant one, for most of them.
+    def _warn_of_known_queries(self, meets_itself):
+        """Warn if most queries seem to meet themselves in the database.
 
         If the number of database items with a query's code is random with mean m, it is 1 with probability m
         exp(-m), at most 1/e = 0.37 for any m, so neither short nor collapsed codes come near the share asked for.
-        Queries of equal codes count once, as a database of one item a code (class centres, say) meets many.
+        Queries of equal codes count once, as a database of few items a class (class centres, say) meets many.
         """
         fewest = max(_FEWEST_KNOWN_QUERIES, _SHARE_OF_KNOWN_QUERIES * self.n_queries)
-        if meets_one.sum() < fewest:
+        if meets_itself.sum() < fewest:
             return
-        n_known = np.unique(self._query_words[:, meets_one], axis=1).shape[1]
+        n_known = len(np.unique(self._query_codes[meets_itself], axis=0))
         if n_known >= fewest:
             warnings.warn(
                 f"{self.caller}: for {n_known} of {self.n_queries} queries, the database holds exactly one item of the "
-                "same code, and a relevant one, so it seems to hold these queries, which then find themselves; take "
-                "them out of it.",
+                "same code, and a relevant one, so it seems to hold these queries, which then find themselves, or "
+                "duplicates of them; take them out of it.",
                 UserWarning,
                 stacklevel=5,
             )
+
+
+def _seem_to_meet_themselves(counts):
+    """Say for every query whether one item has its code, a relevant one, though not the only relevant one.
+
+    The only relevant item is what the query looks for: another picture of the same object, say, and a good hasher gives
+    it the same code.
+    """
+    relevant = counts[:, 1:].sum(axis=1)
+    return (counts[:, 0, 0] == 0) & (relevant[:, 0] == 1) & (relevant.sum(axis=1) > 1)
 
 
 _CHECK_LABELS = "check that both have the same classes"

@@ -84,7 +84,9 @@ def make_retrieval_scorer(metrics="mean_average_precision", *, database="fitted"
     Pass ``cv=StratifiedKFold(shuffle=True)`` (``KFold(shuffle=True)`` for indicators) to a search over a pipeline that
     ends in a Hamming search. scikit-learn takes it for no classifier, so the folds of ``cv=3`` are not shuffled, and
     for items sorted by class the training fold lacks the classes of the queries: the scorer warns of queries without
-    any relevant item, and raises :class:`RetrievalScoringError` if there are no others.
+    any relevant item, and raises :class:`RetrievalScoringError` if there are no others. It warns, too, if the database
+    seems to hold most of the queries, see :func:`mean_average_precision`: of duplicates that are in both folds, or
+    because it was called on the data of `fit`.
 
     Examples
     --------
@@ -147,7 +149,8 @@ class _RetrievalScorer:
         Warns
         -----
         UserWarning
-            If some queries have no relevant item in the database and count as 0, or most seem to be in it.
+            If some queries have no relevant item in the database and count as 0, or most seem to be in it, see
+            :func:`mean_average_precision`.
         """
         if y is None:
             raise RetrievalScoringError(f"{self!r}: y is None; retrieval is scored against labels, pass y.")

@@ -140,6 +140,28 @@ def test_a_database_of_one_center_a_class_gives_no_warning():
     assert mean_average_precision(centers[classes], centers, classes, np.arange(4)) == 1.0
 
 
+def test_finding_the_only_relevant_item_by_an_equal_code_gives_no_warning():
+    """Near-duplicates, and galleries of one picture a person: an equal code is what the hasher is meant to give."""
+    codes = np.random.default_rng(0).integers(0, 256, (200, 8), dtype=np.uint8)
+    objects = np.arange(200)
+    assert mean_average_precision(codes[:100].copy(), codes, objects[:100], objects) == 1.0
+    database = np.concatenate([codes, codes[::-1]])
+    assert (
+        mean_average_precision(codes[:100].copy(), database, objects[:100], np.concatenate([objects, objects[::-1]]))
+        == 1.0
+    )
+
+
+def test_duplicates_on_both_sides_of_a_split_give_a_warning():
+    """Every item occurs twice, once among the queries and once in the database."""
+    codes = np.random.default_rng(0).integers(0, 256, (100, 8), dtype=np.uint8)
+    classes = np.arange(100) % 4
+    with pytest.warns(
+        UserWarning, match="for 100 of 100 queries, .* which then find themselves, or duplicates of them"
+    ):
+        mean_average_precision(codes[::-1], codes, classes[::-1], classes)
+
+
 def test_leave_one_out_of_pairs_of_copies_gives_no_warning():
     codes = np.random.default_rng(0).integers(0, 256, (40, 8), dtype=np.uint8)
     labels = np.arange(40) % 2

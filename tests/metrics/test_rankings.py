@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from skhash.codes import pack_bits
-from skhash.metrics import _rankings
+from skhash.metrics import _histograms, _rankings
 from skhash.metrics._rankings import Rankings
 
 
@@ -27,7 +27,7 @@ def all_counts(rankings):
 @pytest.fixture(params=["default blocks", "tiny blocks"])
 def blocks(request, monkeypatch):
     if request.param == "tiny blocks":
-        monkeypatch.setattr(_rankings, "_BLOCK_PAIRS", 7)
+        monkeypatch.setattr(_histograms, "_BLOCK_PAIRS", 7)
         monkeypatch.setattr(_rankings, "_BLOCK_COUNTS", 400)
 
 
