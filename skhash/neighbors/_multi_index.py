@@ -24,10 +24,10 @@ import math
 import numpy as np
 
 from ._multi_index_kernels import (
-    VALUES_PER_GROUP,
     SECONDS_PER_CANDIDATE,
     SECONDS_PER_PROBE,
     SECONDS_PER_QUERY,
+    VALUES_PER_GROUP,
     build_table,
     search_tables,
 )
@@ -56,7 +56,7 @@ class MultiIndex:
         self.n_samples, self.n_bytes = codes.shape
         self.n_tables = _n_tables(self.n_samples, self.n_bytes)
         self._length = 8 * self.n_bytes // self.n_tables
-        self._masks = _masks(self.n_tables, self._length, self.n_bytes)
+        self._masks = _masks(self.n_tables, self._length)
         self._n_flips = np.array([math.comb(self._length, n) for n in range(self._length + 1)] + [np.inf])
         n_groups = 2**self._length // VALUES_PER_GROUP
         entry_type = _entry_type(self.n_samples)
@@ -68,8 +68,13 @@ class MultiIndex:
         for table in range(self.n_tables):
             starts.append(
                 build_table(
-                    words.ravel(), words.shape[1], table * self._length, self._length, directory[table],
-                    n_before[table], entries[table],
+                    words.ravel(),
+                    words.shape[1],
+                    table * self._length,
+                    self._length,
+                    directory[table],
+                    n_before[table],
+                    entries[table],
                 )  # fmt: skip
             )
             if table == 0:
@@ -193,17 +198,17 @@ def predict_seconds(codes, query_codes, kth_distances):
     n_samples, n_bytes = codes.shape
     n_tables = _n_tables(n_samples, n_bytes)
     length = 8 * n_bytes // n_tables
-    masks = _masks(n_tables, length, n_bytes)
+    masks = _masks(n_tables, length)
     sample = _to_rows_of_words(codes[:: -(-n_samples // _SAMPLED_CODES)])
     n_flips = np.array([float(math.comb(length, n)) for n in range(length + 1)])
     seconds = np.full(len(query_codes), SECONDS_PER_QUERY)
     for query, (words, kth_distance) in enumerate(zip(_to_rows_of_words(query_codes), kth_distances, strict=True)):
         different = sample ^ words
-        for table, (one, two, *bits) in enumerate(masks):
+        for table, (word, *masks_of_words) in enumerate(masks):
             # The tables that were looked up in a step more than the others come first.
             n_steps = min(-(-(int(kth_distance) + 1 - table) // n_tables), length + 1)
             flipped = sum(
-                np.bitwise_count(different[:, word] & mask) for word, mask in zip((one, two), bits, strict=True)
+                np.bitwise_count(column & mask) for column, mask in zip(different[:, int(word) :].T, masks_of_words)
             )
             n_candidates = np.count_nonzero(flipped < n_steps) * (n_samples / len(sample))
             seconds[query] += n_candidates * SECONDS_PER_CANDIDATE + n_flips[:n_steps].sum() * SECONDS_PER_PROBE
@@ -256,17 +261,13 @@ def _entry_type(n_samples):
     return np.dtype(np.int32 if n_samples < 2**31 else np.int64)
 
 
-def _masks(n_tables, length, n_bytes):
-    """The two words of a code that a substring may lie in, and its bits in them, one row a substring.
-
-    Where it lies in one word, the second one is the same and has no bits.
-    """
-    masks = np.zeros((n_tables, 4), dtype=np.uint64)
-    last_word = -(-n_bytes // 8) - 1
+def _masks(n_tables, length):
+    """The word of a code that each substring begins in, and its bits in that word and in the next one."""
+    masks = np.empty((n_tables, 3), dtype=np.uint64)
     for table in range(n_tables):
         word, shift = divmod(table * length, 64)
         bits = (2**length - 1) << shift
-        masks[table] = word, min(word + 1, last_word), bits & (2**64 - 1), bits >> 64
+        masks[table] = word, bits & (2**64 - 1), bits >> 64
     return masks
 
 

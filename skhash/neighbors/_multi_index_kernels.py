@@ -149,7 +149,18 @@ def _probe(directory, first_group, key, flips, last_flips, found):
 
 @_inline_jit
 def _find_buckets(
-    directory, n_before, first_group, starts, first_start, entries, first_entry, words, n_words, buckets, stops, n_buckets
+    directory,
+    n_before,
+    first_group,
+    starts,
+    first_start,
+    entries,
+    first_entry,
+    words,
+    n_words,
+    buckets,
+    stops,
+    n_buckets,
 ):
     """Turn values of a substring into the ranges of its entries; return the number of entries.
 
@@ -207,9 +218,11 @@ def _drop_seen(words, n_words, query_words, first_word, masks, seen, slots, dist
         for table in range(len(seen)):
             if seen[table] >= 0:
                 # A substring lies in one word or two.
-                one, two = np.int64(masks[table, 0]), np.int64(masks[table, 1])
-                distance = population_count((words[code + one] ^ query_words[first_word + one]) & masks[table, 2])
-                distance += population_count((words[code + two] ^ query_words[first_word + two]) & masks[table, 3])
+                word = np.int64(masks[table, 0])
+                distance = population_count((words[code + word] ^ query_words[first_word + word]) & masks[table, 1])
+                if masks[table, 2] > 0:
+                    different = words[code + word + 1] ^ query_words[first_word + word + 1]
+                    distance += population_count(different & masks[table, 2])
                 was_seen |= distance <= seen[table]
         slots[kept] = slots[item]
         distances[kept] = distances[item]
@@ -255,14 +268,17 @@ def _sort(keys, n_keys, n_positions, n_distances):
                 digit = (keys[item] >> shift) & 255
                 sorted_keys[places[digit]] = keys[item]
                 places[digit] += 1
-            keys[:n_keys] = sorted_keys
+            for item in range(n_keys):
+                keys[item] = sorted_keys[item]
             shift += 8
 
 
 @_jit
 def _longer(array, size):
     longer = np.empty(size, dtype=array.dtype)
-    longer[: len(array)] = array
+    # Numba takes seconds to compile an assignment to a slice.
+    for item in range(len(array)):
+        longer[item] = array[item]
     return longer
 
 
@@ -349,13 +365,12 @@ def search_tables(
                         words, n_words, query_words, first_word, candidates, n_candidates, bound, slots, near
                     )
                     if covered >= 0:
-                        n_near = _drop_seen(
-                            words, n_words, query_words, first_word, masks, seen, slots, near, n_near
-                        )
+                        n_near = _drop_seen(words, n_words, query_words, first_word, masks, seen, slots, near, n_near)
                     for item in range(n_near):
                         distance = near[item]
                         hits[n_hits] = distance << _POSITION_BITS | slots[item]
                         n_hits += distance <= bound
+                        _prefetch(entries, slots[item])
                         histogram[distance] += 1
                         n_below += distance < bound
                         while n_below >= n_neighbors:

@@ -15,9 +15,8 @@ from sklearn.base import clone
 
 pytest.importorskip("numba", reason="the loops are compiled by numba")
 
-from skhash import HammingNearestNeighbors
+from skhash import HammingNearestNeighbors, _compiled
 from skhash.codes import hamming_distances
-from skhash import _compiled
 from skhash.neighbors import _engine, _flat
 from skhash.neighbors._bitslice import adder_network, block_shape, n_counters, padded_bits
 from skhash.neighbors._flat import FlatIndex
@@ -294,7 +293,7 @@ def test_search_answers_without_numba():
 GENERIC = """if True:
     import numpy as np
     from skhash.codes import hamming_distances
-    from skhash.neighbors._bitslice import has_ternary_logic
+    from skhash._rows import has_ternary_logic
     from skhash.neighbors._flat import FlatIndex
     rng = np.random.RandomState(0)
     database, queries = (rng.randint(0, 256, (n, 8)).astype(np.uint8) for n in (20_000, 20))

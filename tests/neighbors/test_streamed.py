@@ -6,9 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from skhash import HammingNearestNeighbors
+from skhash import HammingNearestNeighbors, _compiled
 from skhash.codes import hamming_distances
-from skhash import _compiled
 from skhash.neighbors import _engine, _streamed
 from skhash.neighbors._brute import BruteIndex
 from skhash.neighbors._merge import merge_nearest
