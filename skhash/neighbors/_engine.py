@@ -30,7 +30,7 @@ _SECONDS_TO_BUILD_PER_CODE = 4e-7
 _SECONDS_TO_DECIDE = 0.05
 _QUERIES_TO_DECIDE_BY = 16
 # Queries that take longer in the tables than this share of an exhaustive search are searched exhaustively.
-_TABLE_BUDGET = 0.25
+_TABLE_BUDGET = 0.2
 
 
 class SearchEngine:

@@ -21,6 +21,8 @@ from ._merge import merge_nearest
 _QUERIES_PER_TILE = 64
 # Neighbours that the buffers of a tile hold at most, 8 bytes each and twice.
 _NEIGHBORS_PER_TILE = 2**20
+# From this share of a database on, neighbours are so many that taking up one that is dropped again costs most.
+_MANY_NEIGHBORS = 0.03
 # Codes that are transposed at once, so that a memory map is read piece by piece.
 _CODES_PER_PIECE = 2**16
 # Removed codes stay in their blocks until they are more than this share of all.
@@ -294,7 +296,10 @@ class FlatIndex:
         and as many again for small numbers, make it unlikely that the bound is too low.
         """
         n_blocks = -(-self._n_slots // BLOCK_CODES)
-        n_sampled = min(max(8, 32 * n_valid // (BLOCK_CODES * n_neighbors)), n_blocks // 16, 16)
+        n_sampled = min(n_blocks // 16, 16)
+        if n_neighbors > _MANY_NEIGHBORS * n_valid:
+            # The better bound spares more than counting some blocks twice costs.
+            n_sampled = max(n_sampled, min(n_blocks // 2, 64))
         expected = n_neighbors * n_sampled / max(1, n_blocks)
         rank = math.ceil(expected + 4 * math.sqrt(expected) + 4)
         return (0, 0) if rank > n_sampled * BLOCK_CODES // 4 else (n_sampled, rank)

@@ -189,10 +189,11 @@ def _keep_nearest(query, state, hits):
 
 
 @_inline_jit
-def _distance(counters, slot, word, place):
+def _distance(blocks, counters, slot, word, place):
     """Read the distance of one code off the counters."""
     distance = np.int64(0)
-    for digit in range(counters.shape[1] - 1):
+    # The number of digits is a constant to the compiler, which then needs no loop.
+    for digit in range(n_digits_of(blocks)):
         distance |= np.int64((counters[slot, digit, word] >> np.uint64(place)) & _ONE) << digit
     return distance
 
@@ -214,7 +215,7 @@ def _take_hits(query, blocks, block, words, counters, slot, valid, n_neighbors, 
         while mask != _ZERO:
             place = trailing_zeros(mask)
             mask &= mask - _ONE
-            distance = _distance(counters, slot, word, place)
+            distance = _distance(blocks, counters, slot, word, place)
             if distance >= bound:
                 continue
             hits[query, n_hits] = distance << POSITION_BITS | (first_position + place)
@@ -349,7 +350,6 @@ def nearest_in_blocks(blocks, first, last, valid, n_sampled, rank, codes, tables
                     histogram, hits,
                 )  # fmt: skip
         for query in range(n_queries):
-            _keep_nearest(query, state, hits)
             n_hits = state[query, N_HITS]
             _sort_hits(n_hits, hits[query], starts, distances[start + query], positions[start + query])
             distances[start + query, n_hits:] = _NO_DISTANCE
@@ -398,7 +398,7 @@ def within_radius_in_blocks(blocks, first, last, valid, radius, codes, tables, c
                 while mask != _ZERO:
                     place = trailing_zeros(mask)
                     mask &= mask - _ONE
-                    key = first_key + _distance(counters, slot, word, place)
+                    key = first_key + _distance(blocks, counters, slot, word, place)
                     hits[n_hits] = key << POSITION_BITS | (first_position + place)
                     n_hits += 1
     # Hits come in order of position, and the counting sort by (query, distance) is stable.
