@@ -1,17 +1,25 @@
-"""Exact multi-index hashing (Norouzi, Punjani and Fleet, 2014): tables of substrings lead to the near codes.
+r"""Exact multi-index hashing (Norouzi, Punjani and Fleet, 2014): tables of substrings lead to the near codes.
 
-**Idea.** A code is cut into m substrings. Two codes that differ in at most :math:`m r + a - 1` bits, with a < m,
-differ in at most r bits in one of the first a substrings, or in at most r - 1 bits in one of the others: otherwise they
-would differ in :math:`a (r + 1) + (m - a) r = m r + a` bits or more. So a search looks up, for r = 0, 1, ... and one
-table after the other, all substrings that differ from that of the query in exactly r bits. After each step all codes
-up to one more bit of distance have been seen, and the search is over when that is the distance of the k-th neighbour.
+**Idea.** A code of b bits is cut into m substrings. Two codes that differ in at most :math:`m r + a - 1` bits, with
+:math:`1 \le a \le m`, differ in at most r bits in one of the first a substrings or in at most r - 1 bits in one of the
+others; otherwise they would differ in :math:`a (r + 1) + (m - a) r = m r + a` bits or more. So a search looks up, for
+r = 0, 1, ... and in one table after the other, all substrings that differ from that of the query in exactly r bits.
+After each step all codes up to one more bit of distance have been seen, and the search ends when that is the distance
+of the k-th neighbour. (Bits that are left over belong to no substring; they only add to distances.)
 
 **Tables.** Codes are kept in the order of their first substring, so that what one table leads to lies together; a
-*slot* is a place in that order. Each other table lists the slots in order of its own substring. Where a substring
-begins is found through a directory, a bit for each possible value and a running count for every 32 values, and a list
-of the places of those that occur; most look-ups end at a bit that is zero. With N codes of w words of 64 bits,
-:math:`L = \\lfloor b / m \\rfloor` bits a substring, and :math:`V_t \\le \\min(N, 2^L)` values that occur in table t,
-the index takes :math:`8 w N + 4 m N + m 2^L / 4 + 4 \\sum_t V_t` bytes (8 in place of 4 from :math:`2^{31}` codes on).
+*slot* is a place in that order. Each other table lists the slots in the order of its own substring. Where a substring
+begins in the list is found through a directory, one bit for each value and a running count for every 64 values, and
+the places of the values that occur. Most look-ups end at a bit that is zero, and the bits fit into a cache.
+
+**Size.** With N codes of w words of 64 bits, m substrings of :math:`L = \lfloor b / m \rfloor` bits, and
+:math:`V_t \le \min(N, 2^L)` values that occur in table t, the index takes
+:math:`8 w N + 4 m N + 4 \sum_t V_t + 12 m 2^L / 64` bytes (from :math:`2^{31}` codes on
+:math:`8 w N + 8 m N + 8 \sum_t V_t + 16 m 2^L / 64`). The number of tables is the smallest for which L is at most
+:math:`\log_2 N + 1.5`, or 8, and the size is at most four times that of the codes if these are uniformly random; codes
+that are worth an index have fewer values and take less. That is possible for codes of whole words from some 25,000
+codes on. Short codes, and those that fill little of their last word, need more codes for it (9 bytes: 1.5 million) or
+always take more (4 bytes); they get the fewest tables.
 
 References
 ----------
@@ -25,8 +33,10 @@ import numpy as np
 
 from ._multi_index_kernels import (
     SECONDS_PER_CANDIDATE,
+    SECONDS_PER_NEAR,
     SECONDS_PER_PROBE,
     SECONDS_PER_QUERY,
+    SECONDS_PER_WORD,
     VALUES_PER_GROUP,
     build_table,
     search_tables,
@@ -39,8 +49,8 @@ _SPARE_BITS = 1.5
 _SHORTEST_SUBSTRING = 8
 # Codes that stand for all when work is predicted.
 _SAMPLED_CODES = 2**16
-# A search that takes longer than this share of an exhaustive one is left to that.
-_SHARE_OF_FLAT = 0.25
+# A query that takes longer than this share of an exhaustive search is left to that.
+SHARE_OF_FLAT = 0.25
 
 
 class MultiIndex:
@@ -57,7 +67,7 @@ class MultiIndex:
         self.n_tables = _n_tables(self.n_samples, self.n_bytes)
         self._length = 8 * self.n_bytes // self.n_tables
         self._masks = _masks(self.n_tables, self._length)
-        self._n_flips = np.array([math.comb(self._length, n) for n in range(self._length + 1)] + [np.inf])
+        self._n_ways = np.array([math.comb(self._length, n) for n in range(self._length + 1)] + [np.inf])
         n_groups = 2**self._length // VALUES_PER_GROUP
         entry_type = _entry_type(self.n_samples)
         directory = np.zeros((self.n_tables, n_groups), dtype=np.uint64)
@@ -66,19 +76,10 @@ class MultiIndex:
         words = _to_rows_of_words(codes)
         starts = []
         for table in range(self.n_tables):
-            starts.append(
-                build_table(
-                    words.ravel(),
-                    words.shape[1],
-                    table * self._length,
-                    self._length,
-                    directory[table],
-                    n_before[table],
-                    entries[table],
-                )  # fmt: skip
-            )
+            places = directory[table], n_before[table], entries[table]
+            starts.append(build_table(words.ravel(), words.shape[1], table * self._length, self._length, *places))
             if table == 0:
-                words = words[entries[0]]
+                words = _in_order(words, entries[0])
         self._words, self._entries = words.ravel(), entries.ravel()
         self._directory, self._n_before = directory.ravel(), n_before.ravel()
         self._starts, self._first_starts = np.concatenate(starts), np.cumsum([0, *map(len, starts[:-1])])
@@ -167,7 +168,7 @@ class MultiIndex:
         counts = np.empty(len(query_codes), dtype=np.int64)
         distances, positions, n_found = search_tables(
             self._words, query_words.shape[1], self._entries, self._directory, self._n_before, self._starts,
-            self._first_starts, self._masks, self._length, self._n_flips, query_words.ravel(), n_neighbors, radius,
+            self._first_starts, self._masks, self._length, self._n_ways, query_words.ravel(), n_neighbors, radius,
             math.inf if budget is None else budget, counts, distances, positions,
         )  # fmt: skip
         return counts, (distances[:n_found], positions[:n_found])
@@ -199,19 +200,24 @@ def predict_seconds(codes, query_codes, kth_distances):
     n_tables = _n_tables(n_samples, n_bytes)
     length = 8 * n_bytes // n_tables
     masks = _masks(n_tables, length)
-    sample = _to_rows_of_words(codes[:: -(-n_samples // _SAMPLED_CODES)])
-    n_flips = np.array([float(math.comb(length, n)) for n in range(length + 1)])
+    sample = np.ascontiguousarray(_to_rows_of_words(codes[:: -(-n_samples // _SAMPLED_CODES)]).T)
+    n_words, n_sampled = sample.shape
+    n_ways = np.array([float(math.comb(length, n)) for n in range(length + 1)])
+    scale = n_samples / n_sampled
+    seconds_per_candidate = SECONDS_PER_CANDIDATE + n_words * SECONDS_PER_WORD
     seconds = np.full(len(query_codes), SECONDS_PER_QUERY)
     for query, (words, kth_distance) in enumerate(zip(_to_rows_of_words(query_codes), kth_distances, strict=True)):
-        different = sample ^ words
-        for table, (word, *masks_of_words) in enumerate(masks):
-            # The tables that were looked up in a step more than the others come first.
+        different = sample ^ words[:, None]
+        is_near = np.bitwise_count(different).sum(axis=0) <= kth_distance
+        for table, (word, *bits) in enumerate(masks):
+            # The tables that are looked up in one step more than the others come first.
             n_steps = min(-(-(int(kth_distance) + 1 - table) // n_tables), length + 1)
-            flipped = sum(
-                np.bitwise_count(column & mask) for column, mask in zip(different[:, int(word) :].T, masks_of_words)
-            )
-            n_candidates = np.count_nonzero(flipped < n_steps) * (n_samples / len(sample))
-            seconds[query] += n_candidates * SECONDS_PER_CANDIDATE + n_flips[:n_steps].sum() * SECONDS_PER_PROBE
+            two_words = different[int(word) : int(word) + 2]
+            flipped = sum(np.bitwise_count(row & mask) for row, mask in zip(two_words, bits, strict=False))
+            is_candidate = flipped < n_steps
+            seconds[query] += n_ways[:n_steps].sum() * SECONDS_PER_PROBE
+            seconds[query] += scale * np.count_nonzero(is_candidate) * seconds_per_candidate
+            seconds[query] += scale * np.count_nonzero(is_candidate & is_near) * SECONDS_PER_NEAR
     return seconds
 
 
@@ -238,7 +244,7 @@ def worthwhile(codes, query_codes, kth_distances, flat_seconds):
         Whether the tables are predicted to search in less than a quarter of that time on average, given that queries
         that would take longer are abandoned there and searched exhaustively.
     """
-    budget = _SHARE_OF_FLAT * flat_seconds
+    budget = SHARE_OF_FLAT * flat_seconds
     seconds = predict_seconds(codes, query_codes, kth_distances)
     return bool(np.where(seconds <= budget, seconds, budget + flat_seconds).mean() < budget)
 
@@ -271,10 +277,19 @@ def _masks(n_tables, length):
     return masks
 
 
+def _in_order(words, order):
+    """Copy rows of words in some order to a multiple of 64 bytes, so that short rows do not cross cache lines."""
+    room = np.empty(words.size + 8, dtype=np.uint64)
+    start = -room.ctypes.data % 64 // 8
+    copy = room[start : start + words.size].reshape(words.shape)
+    # Only this mode writes to the copy at once.
+    return np.take(words, order, axis=0, out=copy, mode="clip")
+
+
 def _to_rows_of_words(codes):
     """Regroup codes into words of 64 bits, one row a code; the bits of a code count from the lowest of its first word.
 
-    Codes of whole words are not copied where words have the order of bytes that they have in a substring.
+    Codes of whole words are not copied, unless compiled loops would have to be compiled again for an array like theirs.
     """
     n_samples, n_bytes = codes.shape
     if n_bytes % 8:
@@ -282,4 +297,4 @@ def _to_rows_of_words(codes):
         padded[:, :n_bytes] = codes
     else:
         padded = np.ascontiguousarray(codes)
-    return padded.view("<u8").astype(np.uint64, copy=False)
+    return np.require(padded.view("<u8"), np.uint64, ["C_CONTIGUOUS", "ALIGNED", "WRITEABLE"])

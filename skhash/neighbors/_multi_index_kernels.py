@@ -13,25 +13,27 @@ from .._compiled import entry_jit
 from ._bitslice import population_count, trailing_zeros
 
 _jit = njit(nogil=True, error_model="numpy")
-# A call passes arrays as dozens of numbers and counts references, which costs more than what these functions do.
-_inline_jit = njit(nogil=True, error_model="numpy", inline="always")
 
 _ONE = np.uint64(1)
 
-# Values of a substring that share one word of the directory.
+# Values of a substring that share one word of the directory: 2^6, told apart by their lowest 6 bits.
 VALUES_PER_GROUP = 64
-_GROUP_BITS = 6
+_GROUP_SHIFT, _BIT_MASK = 6, 63
 
 # A hit is one integer, its distance above its slot or, later, its position.
 _POSITION_BITS = 40
 _POSITION_MASK = 2**_POSITION_BITS - 1
 
-# What the parts of a search take on a processor of 2.5 GHz whose caches do not hold the tables. Budgets are compared
-# with these numbers and never with a clock, so that the same search always ends at the same place.
+# What a search takes at least, and for each substring that is looked up, each code that is compared, each of its words,
+# each code that is near enough to be kept or was found before, and each code if all are compared in order; on a
+# processor of 2.5 GHz whose caches do not hold the tables. Budgets are compared with these numbers and never with a
+# clock, so that the same search always ends at the same place.
 SECONDS_PER_QUERY = 2e-6
-SECONDS_PER_PROBE = 2e-8
-SECONDS_PER_CANDIDATE = 1e-8
-_SECONDS_PER_SCANNED = 3e-9
+SECONDS_PER_PROBE = 7e-9
+SECONDS_PER_CANDIDATE = 9e-9
+SECONDS_PER_WORD = 3e-9
+SECONDS_PER_NEAR = 2.5e-8
+_SECONDS_PER_SCANNED = 5e-9
 
 # Bits of a substring that are sorted in the cache, after the codes were parted by the bits above.
 _SORTED_BITS = 11
@@ -58,7 +60,7 @@ def _prefetch(typing_context, array, index):
     return types.void(array, types.int64), codegen
 
 
-@_inline_jit
+@_jit
 def _substring(words, first_word, start, length):
     """Read `length` bits, fewer than 64, from bit `start` of the words of a code on."""
     word, shift = first_word + (start >> 6), start & 63
@@ -70,11 +72,12 @@ def _substring(words, first_word, start, length):
 
 @entry_jit
 def build_table(words, n_words, start, length, directory, n_before, entries):
-    """Sort codes by a substring, ties by position, and describe where each value begins.
+    """Sort codes by a substring, ties by position, and write down where each value begins.
 
-    Two rounds of counting sort: the first writes to few places at once, the second stays in the cache.
+    By two rounds of counting sort: the first writes to few places at once, the second stays in the cache.
 
-    Fills `directory`, `n_before` and `entries`, and returns where each value that occurs begins in `entries`, and their end.
+    Fills `directory`, `n_before` and `entries`, and returns where each value that occurs begins in `entries`, followed
+    by the end.
     """
     n_codes = len(entries)
     low_bits = min(length, _SORTED_BITS)
@@ -120,7 +123,7 @@ def build_table(words, n_words, start, length, directory, n_before, entries):
     return starts[: n_values + 1].copy()
 
 
-@_inline_jit
+@_jit
 def _next_flips(flips):
     """The next larger word with as many ones (Gosper's hack)."""
     zeros = np.uint64(trailing_zeros(flips))
@@ -128,7 +131,7 @@ def _next_flips(flips):
     return carried | ((carried ^ flips) >> np.uint64(2)) >> zeros
 
 
-@_inline_jit
+@_jit
 def _probe(directory, first_group, key, flips, last_flips, found):
     """Flip bits of a substring and keep what occurs, until all ways were tried or `found` is full.
 
@@ -137,39 +140,29 @@ def _probe(directory, first_group, key, flips, last_flips, found):
     n_found = 0
     for _ in range(len(found)):
         value = key ^ np.int64(flips)
-        group = directory[first_group + (value >> _GROUP_BITS)]
+        group = directory[first_group + (value >> _GROUP_SHIFT)]
         # Written in any case and kept if it occurs: a branch would often be mispredicted.
         found[n_found] = value
-        n_found += np.int64((group >> np.uint64(value & (VALUES_PER_GROUP - 1))) & _ONE)
+        n_found += np.int64((group >> np.uint64(value & _BIT_MASK)) & _ONE)
         if flips == last_flips:
             return n_found, np.uint64(0)
         flips = _next_flips(flips)
     return n_found, flips
 
 
-@_inline_jit
+@_jit
 def _find_buckets(
-    directory,
-    n_before,
-    first_group,
-    starts,
-    first_start,
-    entries,
-    first_entry,
-    words,
-    n_words,
-    buckets,
-    stops,
+    directory, n_before, first_group, starts, first_start, entries, first_entry, words, n_words, buckets, stops,
     n_buckets,
-):
-    """Turn values of a substring into the ranges of its entries; return the number of entries.
+):  # fmt: skip
+    """Turn values of a substring into ranges of entries; return the number of entries.
 
-    In rounds, so that many reads of the memory are on their way at once.
+    In rounds, so that many reads from memory are on their way at once.
     """
     for bucket in range(n_buckets):
         value = buckets[bucket]
-        group = first_group + (value >> _GROUP_BITS)
-        lower = (_ONE << np.uint64(value & (VALUES_PER_GROUP - 1))) - _ONE
+        group = first_group + (value >> _GROUP_SHIFT)
+        lower = (_ONE << np.uint64(value & _BIT_MASK)) - _ONE
         buckets[bucket] = first_start + np.int64(n_before[group]) + population_count(directory[group] & lower)
         _prefetch(starts, buckets[bucket])
     n_entries = 0
@@ -184,7 +177,28 @@ def _find_buckets(
     return n_entries
 
 
-@_inline_jit
+@_jit
+def _gather(buckets, stops, bucket, n_buckets, entries, first_entry, words, n_words, candidates):
+    """Fill up `candidates` with the slots that some buckets hold, which are emptied from the front on.
+
+    Returns the number of candidates and the first bucket that is not empty.
+    """
+    n_candidates = 0
+    while bucket < n_buckets and n_candidates < len(candidates):
+        first = buckets[bucket]
+        last = min(stops[bucket], first + len(candidates) - n_candidates)
+        for entry in range(first, last):
+            # The codes are in order of the first table.
+            slot = entry if first_entry == 0 else np.int64(entries[first_entry + entry])
+            _prefetch(words, slot * n_words)
+            candidates[n_candidates] = slot
+            n_candidates += 1
+        buckets[bucket] = last
+        bucket += last == stops[bucket]
+    return n_candidates, bucket
+
+
+@_jit
 def _keep_near(words, n_words, query_words, first_word, candidates, n_candidates, bound, slots, distances):
     """Compare a query with its candidates and keep those up to a bound; return their number."""
     kept = 0
@@ -199,16 +213,19 @@ def _keep_near(words, n_words, query_words, first_word, candidates, n_candidates
     else:
         for candidate in range(n_candidates):
             slot = candidates[candidate]
-            distance = 0
-            for word in range(n_words):
-                distance += population_count(words[slot * n_words + word] ^ query_words[first_word + word])
+            first = slot * n_words
+            # Two words at a time: a loop over single words would be turned into vectors that take longer.
+            distance = population_count(words[first] ^ query_words[first_word]) if n_words % 2 else 0
+            for word in range(n_words % 2, n_words, 2):
+                distance += population_count(words[first + word] ^ query_words[first_word + word])
+                distance += population_count(words[first + word + 1] ^ query_words[first_word + word + 1])
             slots[kept] = slot
             distances[kept] = distance
             kept += distance <= bound
     return kept
 
 
-@_inline_jit
+@_jit
 def _drop_seen(words, n_words, query_words, first_word, masks, seen, slots, distances, n_slots):
     """Drop the codes that another substring has led to already; return how many stay."""
     kept = 0
@@ -228,6 +245,27 @@ def _drop_seen(words, n_words, query_words, first_word, masks, seen, slots, dist
         distances[kept] = distances[item]
         kept += not was_seen
     return kept
+
+
+@_jit
+def _take(slots, distances, n_slots, positions, n_neighbors, histogram, bound, n_below, hits, n_hits):
+    """Add codes to the hits, and lower the bound as soon as enough are known to be below it.
+
+    Codes at the bound are hits too, because they do not come in order of position.
+
+    Returns the bound, the number of codes below it, and the number of hits.
+    """
+    for item in range(n_slots):
+        distance = distances[item]
+        hits[n_hits] = distance << _POSITION_BITS | slots[item]
+        n_hits += distance <= bound
+        _prefetch(positions, slots[item])
+        histogram[distance] += 1
+        n_below += distance < bound
+        while n_below >= n_neighbors:
+            bound -= 1
+            n_below -= histogram[bound]
+    return bound, n_below, n_hits
 
 
 @_jit
@@ -268,6 +306,7 @@ def _sort(keys, n_keys, n_positions, n_distances):
                 digit = (keys[item] >> shift) & 255
                 sorted_keys[places[digit]] = keys[item]
                 places[digit] += 1
+            # Numba takes seconds to compile an assignment of one slice to another.
             for item in range(n_keys):
                 keys[item] = sorted_keys[item]
             shift += 8
@@ -276,7 +315,6 @@ def _sort(keys, n_keys, n_positions, n_distances):
 @_jit
 def _longer(array, size):
     longer = np.empty(size, dtype=array.dtype)
-    # Numba takes seconds to compile an assignment to a slice.
     for item in range(len(array)):
         longer[item] = array[item]
     return longer
@@ -284,7 +322,7 @@ def _longer(array, size):
 
 @entry_jit
 def search_tables(
-    words, n_words, entries, directory, n_before, starts, first_starts, masks, length, n_flips, query_words,
+    words, n_words, entries, directory, n_before, starts, first_starts, masks, length, n_ways, query_words,
     n_neighbors, radius, budget, counts, distances, positions,
 ):  # fmt: skip
     """Find the nearest codes of each query, none beyond a radius.
@@ -293,14 +331,14 @@ def search_tables(
     one after the other, in the arrays given if these are long enough, and their number.
     """
     n_queries, n_tables = len(counts), len(first_starts)
-    n_codes, n_groups, n_bits = len(words) // n_words, len(directory) // len(first_starts), 64 * n_words
-    buckets, bucket_stops = np.empty(_CHUNK, dtype=np.int64), np.empty(_CHUNK, dtype=np.int64)
+    n_codes, n_groups, n_bits = len(words) // n_words, len(directory) // n_tables, 64 * n_words
+    buckets, stops = np.empty(_CHUNK, dtype=np.int64), np.empty(_CHUNK, dtype=np.int64)
     candidates, slots = np.empty(_CHUNK, dtype=np.int64), np.empty(_CHUNK, dtype=np.int64)
     near = np.empty(_CHUNK, dtype=np.int64)
-    hits = np.empty(8 * _CHUNK, dtype=np.int64)
-    histogram = np.empty(n_bits + 1, dtype=np.int64)
+    hits, histogram = np.empty(8 * _CHUNK, dtype=np.int64), np.empty(n_bits + 1, dtype=np.int64)
     keys, seen = np.empty(n_tables, dtype=np.int64), np.empty(n_tables, dtype=np.int64)
     seconds_of_scan = n_codes * _SECONDS_PER_SCANNED
+    seconds_per_candidate = SECONDS_PER_CANDIDATE + n_words * SECONDS_PER_WORD
     n_found = 0
     for query in range(n_queries):
         first_word = query * n_words
@@ -308,91 +346,66 @@ def search_tables(
             keys[table] = _substring(query_words, first_word, table * length, length)
         histogram[:] = 0
         seen[:] = -1
-        # All codes up to the distance `covered` were seen; those up to `bound` are sought; `n_below` are nearer.
+        # All codes up to the distance `covered` were seen; those up to `bound` are sought, `n_below` of them nearer.
         covered, bound, n_below = -1, radius, 0
         n_hits, n_resolved, limit = 0, 0, (radius + 1) << _POSITION_BITS
         seconds = SECONDS_PER_QUERY
-        while covered < bound:
+        while covered < bound and seconds <= budget:
             n_flipped, table = divmod(covered + 1, n_tables)
-            seconds_of_probes = n_flips[n_flipped] * SECONDS_PER_PROBE
+            seconds_of_probes = n_ways[n_flipped] * SECONDS_PER_PROBE
             scans = seconds + seconds_of_probes >= seconds_of_scan
             if scans:
-                # As cheap as to go on, and the last step: compare all codes, found before or not.
+                # As cheap as to go on, and the last step: compare all codes in order, found before or not.
                 seconds += seconds_of_scan
                 table, n_hits, n_resolved, n_below = 0, 0, 0, 0
                 histogram[:] = 0
                 seen[:] = -1
             else:
                 seconds += seconds_of_probes
-            # A code that this substring leads to now has not been seen through it before.
+            # This substring leads to what differs in more of its bits than before, so it need not be compared.
             seen[table] = -1
             flips = (_ONE << np.uint64(n_flipped)) - _ONE
             last_flips = flips << np.uint64(length - n_flipped)
-            is_last = False
-            while not is_last and seconds <= budget and covered < bound:
+            goes_on = True
+            while goes_on and covered < bound and seconds <= budget:
                 if scans:
-                    n_buckets, buckets[0], bucket_stops[0] = 1, 0, n_codes
-                    is_last = True
+                    n_buckets, buckets[0], stops[0] = 1, 0, n_codes
+                    goes_on = False
                 else:
                     n_buckets, flips = _probe(directory, table * n_groups, keys[table], flips, last_flips, buckets)
-                    is_last = flips == 0
+                    goes_on = flips != 0
                     n_entries = _find_buckets(
                         directory, n_before, table * n_groups, starts, first_starts[table], entries, table * n_codes,
-                        words, n_words, buckets, bucket_stops, n_buckets,
+                        words, n_words, buckets, stops, n_buckets,
                     )  # fmt: skip
-                    seconds += n_entries * SECONDS_PER_CANDIDATE
-                    if seconds > budget:
-                        break
+                    seconds += n_entries * seconds_per_candidate
                 bucket = 0
-                while bucket < n_buckets:
-                    n_candidates = 0
-                    while bucket < n_buckets and n_candidates < _CHUNK:
-                        first = buckets[bucket]
-                        last = min(bucket_stops[bucket], first + _CHUNK - n_candidates)
-                        if table == 0:
-                            for slot in range(first, last):
-                                candidates[n_candidates] = slot
-                                n_candidates += 1
-                        else:
-                            for entry in range(table * n_codes + first, table * n_codes + last):
-                                slot = np.int64(entries[entry])
-                                _prefetch(words, slot * n_words)
-                                candidates[n_candidates] = slot
-                                n_candidates += 1
-                        buckets[bucket] = last
-                        bucket += last == bucket_stops[bucket]
+                while bucket < n_buckets and covered < bound and seconds <= budget:
+                    n_candidates, bucket = _gather(
+                        buckets, stops, bucket, n_buckets, entries, table * n_codes, words, n_words, candidates
+                    )
                     n_near = _keep_near(
                         words, n_words, query_words, first_word, candidates, n_candidates, bound, slots, near
                     )
+                    seconds += n_near * SECONDS_PER_NEAR
                     if covered >= 0:
                         n_near = _drop_seen(words, n_words, query_words, first_word, masks, seen, slots, near, n_near)
-                    for item in range(n_near):
-                        distance = near[item]
-                        hits[n_hits] = distance << _POSITION_BITS | slots[item]
-                        n_hits += distance <= bound
-                        _prefetch(entries, slots[item])
-                        histogram[distance] += 1
-                        n_below += distance < bound
-                        while n_below >= n_neighbors:
-                            bound -= 1
-                            n_below -= histogram[bound]
+                    bound, n_below, n_hits = _take(
+                        slots, near, n_near, entries, n_neighbors, histogram, bound, n_below, hits, n_hits
+                    )
                     if n_hits > len(hits) - _CHUNK:
                         limit = min(limit, (bound + 1) << _POSITION_BITS)
                         n_hits = n_resolved = _resolve(hits, n_resolved, n_hits, entries, limit)
                         if n_hits > len(hits) // 2 and n_hits > 2 * n_neighbors:
-                            # Ties without end: only the first positions can be among the nearest.
+                            # Many are at the same distance; only those of the first positions can be the nearest.
                             _sort(hits, n_hits, n_codes, n_bits + 1)
                             n_hits = n_resolved = n_neighbors
                             limit = hits[n_neighbors - 1] + 1
                         elif n_hits > len(hits) // 2:
                             hits = _longer(hits, 2 * len(hits))
-            if seconds > budget:
-                break
-            if scans:
-                covered = bound
-            else:
+            if seconds <= budget:
+                covered = bound if scans else covered + 1
                 seen[table] = n_flipped
-                covered += 1
         if covered < bound:
             counts[query] = -1
             continue
