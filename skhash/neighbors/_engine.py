@@ -28,9 +28,7 @@ _FEWEST_IN_BATCH = 10
 # What it takes to build tables, a code, and to decide whether to.
 _SECONDS_TO_BUILD_PER_CODE = 4e-7
 _SECONDS_TO_DECIDE = 0.05
-_QUERIES_TO_DECIDE_BY = 16
-# Queries that take longer in the tables than this share of an exhaustive search are searched exhaustively.
-_TABLE_BUDGET = 0.2
+_QUERIES_TO_DECIDE_BY, _CODES_TO_DECIDE_BY = 16, 2**16
 
 
 class SearchEngine:
@@ -162,7 +160,7 @@ class SearchEngine:
         n_threads = self._n_threads(n_jobs, len(query_codes))
         tables = self._tables_for("nearest", n_neighbors, query_codes, rows, algorithm)
         if tables is not None:
-            budget = _TABLE_BUDGET * self._flat_seconds(len(query_codes))
+            budget = self._table_budget(len(query_codes))
 
             def search(queries):
                 distances, positions, finished = tables.nearest(queries, n_neighbors, budget)
@@ -218,7 +216,7 @@ class SearchEngine:
         def search(queries):
             if tables is None:
                 return index.within_radius(queries, radius, rows)
-            budget = _TABLE_BUDGET * self._flat_seconds(len(query_codes))
+            budget = self._table_budget(len(query_codes))
             *found, finished = tables.within_radius(queries, radius, budget)
             if finished.all():
                 return tuple(found)
@@ -300,7 +298,7 @@ class SearchEngine:
             limits = flat.nearest(queries, limit)[0][:, -1]
         else:
             limits = np.full(len(queries), min(limit, 8 * self.n_bytes))
-        return worthwhile(flat.codes(), queries, limits, flat_seconds)
+        return worthwhile(flat.some_codes(_CODES_TO_DECIDE_BY), self.n_samples, queries, limits, flat_seconds)
 
     def _built_tables(self):
         with self._lock:
@@ -309,6 +307,11 @@ class SearchEngine:
 
                 self._tables = MultiIndex(self.codes())
             return self._tables
+
+    def _table_budget(self, n_queries):
+        from ._multi_index import SHARE_OF_FLAT
+
+        return SHARE_OF_FLAT * self._flat_seconds(n_queries)
 
     def _flat_seconds(self, n_queries):
         """What an exhaustive search is expected to take a query."""

@@ -124,6 +124,27 @@ class FlatIndex:
             start += len(piece)
         return codes
 
+    def some_codes(self, n_codes):
+        """Read some of the codes back, evenly spread over the slots, removed ones included.
+
+        Parameters
+        ----------
+        n_codes : int
+            About how many.
+
+        Returns
+        -------
+        codes : ndarray of shape (n, n_bytes), dtype uint8
+            All of the slots if they are not more than `n_codes`.
+        """
+        n_groups_of_64 = -(-self._n_slots // 64)
+        step = max(1, self._n_slots // max(1, n_codes))
+        codes = []
+        for group in range(0, n_groups_of_64, step):
+            codes.append(np.empty((min(64, self._n_slots - 64 * group), self.n_bytes), dtype=np.uint8))
+            read_codes(self._blocks.rows(), 64 * group, codes[-1])
+        return np.concatenate(codes)
+
     def nearest(self, query_codes, n_neighbors, rows=None, n_parts=1, run=map):
         """Find the nearest codes of each query.
 

@@ -30,7 +30,7 @@ def eager(monkeypatch):
 @pytest.mark.parametrize("algorithm", ["auto", "brute", "mih"])
 def test_every_algorithm_gives_the_same_answers(eager, monkeypatch, algorithm, n_flips, n_jobs):
     # Tables look good, so that the answer is put together of searches that the budget ends and of others.
-    monkeypatch.setattr(_engine, "_FLAT_SECONDS_PER_WORD", 2e-9)
+    monkeypatch.setattr(_engine, "_FLAT_SECONDS_PER_WORD", 1e-8)
     rng = np.random.RandomState(n_flips)
     database, queries = clustered_codes(rng, 6000, 8, n_flips), clustered_codes(rng, 80, 8, n_flips)
     queries[::3] = rng.randint(0, 256, (27, 8))
@@ -54,7 +54,7 @@ def test_every_algorithm_gives_the_same_answers(eager, monkeypatch, algorithm, n
 
 @pytest.mark.parametrize(("n_flips", "builds"), [(1, True), (32, False)])
 def test_tables_are_built_for_clustered_codes_and_not_for_random_ones(eager, monkeypatch, n_flips, builds):
-    monkeypatch.setattr(_engine, "_FLAT_SECONDS_PER_WORD", 2e-9)
+    monkeypatch.setattr(_engine, "_FLAT_SECONDS_PER_WORD", 1e-8)
     rng = np.random.RandomState(0)
     engine = SearchEngine(clustered_codes(rng, 20_000, 8, n_flips))
     engine.nearest(clustered_codes(rng, 20, 8, n_flips), 5)
@@ -62,9 +62,9 @@ def test_tables_are_built_for_clustered_codes_and_not_for_random_ones(eager, mon
 
 
 def test_tables_wait_until_searches_took_as_long_as_building_them(eager, monkeypatch):
-    monkeypatch.setattr(_engine, "_FLAT_SECONDS_PER_WORD", 2e-9)
-    # 20 queries of 20,000 codes of one word take 0.8 ms, building 20,000 codes 2 ms.
-    monkeypatch.setattr(_engine, "_SECONDS_TO_BUILD_PER_CODE", 1e-7)
+    monkeypatch.setattr(_engine, "_FLAT_SECONDS_PER_WORD", 1e-8)
+    # 20 queries of 20,000 codes of one word take 4 ms, building 20,000 codes 10 ms.
+    monkeypatch.setattr(_engine, "_SECONDS_TO_BUILD_PER_CODE", 5e-7)
     rng = np.random.RandomState(0)
     engine = SearchEngine(clustered_codes(rng, 20_000, 8, 1))
     queries = clustered_codes(rng, 20, 8, 1)

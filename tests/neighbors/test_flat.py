@@ -131,6 +131,15 @@ def test_extended_index_equals_one_built_at_once():
     check_nearest(index, database[:10], database, 10)
 
 
+def test_some_codes_are_spread_over_the_database():
+    database = np.arange(10_000, dtype=">u2").view(np.uint8).reshape(-1, 2)
+    index = FlatIndex(database)
+    np.testing.assert_array_equal(index.some_codes(20_000), database)
+    rows = index.some_codes(1000).view(">u2").ravel()
+    assert 900 < len(rows) < 1100
+    assert set(np.diff(rows)) == {1, 9 * 64 + 1}
+
+
 def test_two_indexes_that_grow_from_one_do_not_mix():
     rng = np.random.RandomState(0)
     database, left, right = (random_codes(rng, n, 8, 256) for n in (700, 90, 400))
