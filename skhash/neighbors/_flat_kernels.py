@@ -352,14 +352,17 @@ def nearest_in_blocks(blocks, first, last, valid, n_sampled, rank, codes, tables
         for query in range(n_queries):
             n_hits = state[query, N_HITS]
             _sort_hits(n_hits, hits[query], starts, distances[start + query], positions[start + query])
-            distances[start + query, n_hits:] = _NO_DISTANCE
-            positions[start + query, n_hits:] = 0
+            for missing in range(n_hits, n_neighbors):
+                distances[start + query, missing] = _NO_DISTANCE
+                positions[start + query, missing] = 0
 
 
 @_jit
 def _grown(hits, n_hits, n_more):
     larger = np.empty(2 * (n_hits + n_more), dtype=hits.dtype)
-    larger[:n_hits] = hits[:n_hits]
+    # A loop, because numba takes seconds to compile the assignment of a slice.
+    for hit in range(n_hits):
+        larger[hit] = hits[hit]
     return larger
 
 
