@@ -388,7 +388,7 @@ def test_compiled_searches_are_rescored_too(monkeypatch):
     pytest.importorskip("numba", reason="the search compiles loops")
     pipeline = copy.deepcopy(FITTED)
     expected = {name: pipeline.set_params(rescore=name).kneighbors(X[TEST]) for name in ("asymmetric", "float")}
-    monkeypatch.setattr("skhash.neighbors._engine._SECONDS_TO_COMPILE", 0.0)
+    monkeypatch.setattr("skhash._compiled.SECONDS_TO_COMPILE", 0.0)
     pipeline["search"].kneighbors(pipeline["search"].codes_[:1])
     # Compiled loops keep the codes in another order.
     assert pipeline["search"].codes_ is not pipeline["search"].codes_

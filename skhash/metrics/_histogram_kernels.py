@@ -18,20 +18,17 @@ for each binary *digit*. There are three steps:
 
 from typing import NamedTuple
 
-import llvmlite.binding as llvm
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .._compiled import entry_jit
+from .._rows import I64, ONES, ROW, ROW_BYTES, ROW_ITEMS, ROW_WORDS, ZEROS, RowEmitter
 
 _jit = njit(nogil=True, error_model="numpy")
 
-ROW_WORDS = 8
-ROW_BYTES = 8 * ROW_WORDS
-BLOCK_ITEMS = 64 * ROW_WORDS
+BLOCK_ITEMS = ROW_ITEMS
 # Adders take 16 rows at once, which leaves the digits of a sum up to 15, and a row of sixteens.
 ROWS_AT_ONCE = 16
 N_SUM_DIGITS = 4
@@ -46,12 +43,6 @@ COUNTER_ROWS = N_SUM_DIGITS + 1
 COUNTER_BYTES = COUNTER_ROWS * ROW_BYTES
 
 _ALL_ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
-
-_I32, _I64 = ir.IntType(32), ir.IntType(64)
-_ROW = ir.VectorType(_I64, ROW_WORDS)
-_ZEROS, _ONES = (ir.Constant(_ROW, [word] * ROW_WORDS) for word in (0, 2**64 - 1))
-# Truth tables of AVX-512's ternary logic instruction.
-_SUM, _MAJORITY = 0x96, 0xE8
 
 
 class Room(NamedTuple):
@@ -70,51 +61,8 @@ class Room(NamedTuple):
     counters: np.ndarray
 
 
-class _Emitter:
-    """Writes instructions on rows into the function that numba is compiling."""
-
-    def __init__(self, context, builder):
-        self.context = context
-        self.builder = builder
-        if config.CPU_FEATURES is None:
-            self.has_ternary_logic = bool(llvm.get_host_cpu_features().get("avx512f", False))
-        else:
-            self.has_ternary_logic = "+avx512f" in config.CPU_FEATURES
-
-    def number(self, value):
-        return ir.Constant(_I64, value)
-
-    def address(self, array_type, array, place, n_bytes=ROW_BYTES):
-        """Address of a row of a C-contiguous array, or of something else that takes `n_bytes` bytes."""
-        start = self.context.make_array(array_type)(self.context, self.builder, array).data
-        return self.offset(self.builder.ptrtoint(start, _I64), place, n_bytes)
-
-    def offset(self, address, place, n_bytes=ROW_BYTES):
-        return self.builder.add(address, self.builder.mul(place, self.number(n_bytes)))
-
-    def load(self, address, row=0):
-        loaded = self.builder.load(self._pointer(address, ROW_BYTES * row, _ROW))
-        loaded.align = 8
-        return loaded
-
-    def store(self, value, address, row=0):
-        stored = self.builder.store(value, self._pointer(address, ROW_BYTES * row, _ROW))
-        stored.align = 8
-
-    def broadcast(self, address, word):
-        """Fill a row with one word from memory."""
-        value = self.builder.load(self._pointer(address, 8 * word, _I64))
-        undefined = ir.Constant(_ROW, ir.Undefined)
-        single = self.builder.insert_element(undefined, value, ir.Constant(_I32, 0))
-        first_lane = ir.Constant(ir.VectorType(_I32, ROW_WORDS), [0] * ROW_WORDS)
-        return self.builder.shuffle_vector(single, undefined, first_lane)
-
-    def full_adder(self, a, b, c):
-        if self.has_ternary_logic:
-            return self._ternary_logic(a, b, c, _SUM), self._ternary_logic(a, b, c, _MAJORITY)
-        partial = self.builder.xor(a, b)
-        carry = self.builder.or_(self.builder.and_(a, b), self.builder.and_(partial, c))
-        return self.builder.xor(partial, c), carry
+class _Emitter(RowEmitter):
+    """Adds what counting needs."""
 
     def add_rows(self, load_row, digits, first=0, n_rows=ROWS_AT_ONCE):
         """Add rows to digits, which are replaced, and return the row of carries, each worth `n_rows`."""
@@ -128,28 +76,18 @@ class _Emitter:
 
     def count_ones(self, row):
         """Number of ones of each word."""
-        return self._call("llvm.ctpop.v8i64", _ROW, row)
+        return self.call("llvm.ctpop.v8i64", ROW, row)
 
     def sum_of_words(self, row):
-        return self._call("llvm.vector.reduce.add.v8i64", _I64, row)
+        return self.call("llvm.vector.reduce.add.v8i64", I64, row)
 
     def is_any(self, row):
         """1 if a row has any ones, else 0."""
-        words = self.builder.bitcast(self.builder.icmp_unsigned("!=", row, _ZEROS), ir.IntType(ROW_WORDS))
-        return self.builder.zext(self.builder.icmp_unsigned("!=", words, ir.Constant(words.type, 0)), _I64)
+        words = self.words_with_ones(row)
+        return self.builder.zext(self.builder.icmp_unsigned("!=", words, words.type(0)), I64)
 
     def loop(self, start, stop, step=1):
         return cgutils.for_range_slice(self.builder, self.number(start), stop, self.number(step), inc=True)
-
-    def _pointer(self, address, n_bytes, pointee):
-        return self.builder.inttoptr(self.builder.add(address, self.number(n_bytes)), pointee.as_pointer())
-
-    def _ternary_logic(self, a, b, c, truth_table):
-        return self._call("llvm.x86.avx512.pternlog.q.512", _ROW, a, b, c, ir.Constant(_I32, truth_table))
-
-    def _call(self, name, return_type, *arguments):
-        signature = ir.FunctionType(return_type, [argument.type for argument in arguments])
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, signature, name), arguments)
 
 
 def _emit_sum(context, builder, signature, arguments, compare):
@@ -164,10 +102,10 @@ def _emit_sum(context, builder, signature, arguments, compare):
         # Digits of a block are as far apart as groups are large.
         return emit.offset(digits, digit, GROUP_BYTES)
 
-    sum_digits = [cgutils.alloca_once_value(builder, _ZEROS) for _ in range(N_SUM_DIGITS)]
-    carry = cgutils.alloca_once(builder, _ROW)
+    sum_digits = [cgutils.alloca_once_value(builder, ZEROS) for _ in range(N_SUM_DIGITS)]
+    carry = cgutils.alloca_once(builder, ROW)
     with emit.loop(N_SUM_DIGITS, n_digits) as (digit, _):
-        emit.store(_ZEROS, upper_digit(digit))
+        emit.store(ZEROS, upper_digit(digit))
     with emit.loop(0, n_rows, ROWS_AT_ONCE) as (first, _):
         some_rows, some_masks = emit.offset(rows, first), emit.offset(masks, first, 8)
         values = [builder.load(digit) for digit in sum_digits]
@@ -224,7 +162,7 @@ def _split(typing_context, tree, node, digits, digit):
         source = emit.address(tree, arguments[0], arguments[1], GROUP_BYTES)
         target = emit.offset(source, arguments[1], GROUP_BYTES)
         digit_rows = emit.address(digits, arguments[2], arguments[3])
-        any_zeros = any_ones = _ZEROS
+        any_zeros = any_ones = ZEROS
         for row in range(GROUP_BLOCKS):
             items = emit.load(source, row)
             ones = builder.and_(items, emit.load(digit_rows, row))
@@ -246,7 +184,7 @@ def _decode_low(typing_context, digits, first_digit, low):
         source = emit.address(digits, arguments[0], arguments[1])
         target = emit.address(low, arguments[2], emit.number(0))
         for row in range(GROUP_BLOCKS):
-            numbers = [_ONES]
+            numbers = [ONES]
             for digit in reversed(range(N_LOW_DIGITS)):
                 ones = emit.load(source, digit * GROUP_BLOCKS + row)
                 choices = (builder.not_(ones), ones)
@@ -288,7 +226,7 @@ def _read_and_clear(typing_context, counters, counter):
         for digit in reversed(range(N_SUM_DIGITS)):
             total = builder.add(builder.add(total, total), emit.count_ones(emit.load(source, digit)))
         for row in range(COUNTER_ROWS):
-            emit.store(_ZEROS, source, row)
+            emit.store(ZEROS, source, row)
         return emit.sum_of_words(total)
 
     return types.int64(counters, types.int64), generate

@@ -23,27 +23,22 @@ line of instructions for each number of digits. Its cache on disk looks at the d
 whoever changes this file has to touch that one.
 """
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-BLOCK_CODES = 512
-BLOCK_WORDS = BLOCK_CODES // 64
-VECTOR_BYTES = 8 * BLOCK_WORDS
+from .._rows import I32, I64, ONES, ROW_BYTES, ROW_ITEMS, ROW_WORDS, ZEROS, RowEmitter
 
-# Bytes of the two vectors, sum and carry, of one entry of a table.
-ENTRY_BYTES = 2 * VECTOR_BYTES
+BLOCK_CODES, BLOCK_WORDS = ROW_ITEMS, ROW_WORDS
+# Bytes of the two rows, sum and carry, of one entry of a table.
+ENTRY_BYTES = 2 * ROW_BYTES
 # Digits of the distances of codes of 32 bits, the shortest that are compiled for.
 _FEWEST_DIGITS = 6
 
-_I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
-_VECTOR = ir.VectorType(_I64, BLOCK_WORDS)
-_BYTES = ir.IntType(8).as_pointer()
-
-# Truth tables of three inputs for AVX-512's ternary logic instruction.
-_SUM, _MAJORITY, _LESS_STEP = 0x96, 0xE8, 0xB2
+_I16, _BYTES = ir.IntType(16), ir.IntType(8).as_pointer()
+# Truth table of one step of a comparison, see `less_than`.
+_LESS_STEP = 0xB2
 
 
 def chunk_bits(n_digits):
@@ -132,25 +127,8 @@ def adder_network(inputs):
     return steps, counters
 
 
-def has_ternary_logic():
-    """Whether the processor that numba compiles for has AVX-512's ternary logic instruction."""
-    if config.CPU_FEATURES is not None:
-        return "+avx512f" in config.CPU_FEATURES
-    return bool(llvm.get_host_cpu_features().get("avx512f", False))
-
-
-class _Emitter:
-    """Writes vector instructions into the function that numba is compiling."""
-
-    def __init__(self, context, builder):
-        self.context = context
-        self.builder = builder
-        self.ternary = has_ternary_logic()
-
-    def address(self, array_type, array, byte_offset):
-        """Address of a byte of a C-contiguous array, as an integer."""
-        data = self.context.make_array(array_type)(self.context, self.builder, array).data
-        return self.builder.add(self.builder.ptrtoint(data, _I64), byte_offset)
+class _Emitter(RowEmitter):
+    """Adds what searching needs."""
 
     def n_chunks(self, array_type, array):
         """Number of chunks of a block."""
@@ -164,66 +142,32 @@ class _Emitter:
     def chunk(self, array_type, array, block, chunk):
         """Address of the rows of a chunk of a block."""
         row = self.row_of_query(array_type, array, block, chunk)
-        n_bytes = chunk_bits(digits_of_type(array_type)) * VECTOR_BYTES
-        return self.address(array_type, array, _times(self.builder, row, n_bytes))
+        return self.address(array_type, array, row, chunk_bits(digits_of_type(array_type)) * ROW_BYTES)
 
     def next_block(self, array_type, array, address):
         """Address one block after another."""
-        n_bytes = chunk_bits(digits_of_type(array_type)) * VECTOR_BYTES
-        return self.builder.add(address, _times(self.builder, self.n_chunks(array_type, array), n_bytes))
+        n_bytes = chunk_bits(digits_of_type(array_type)) * ROW_BYTES
+        return self.offset(address, self.n_chunks(array_type, array), n_bytes)
 
-    def load(self, address, byte_offset=0):
-        place = self.builder.add(address, ir.Constant(_I64, byte_offset))
-        vector = self.builder.load(self.builder.inttoptr(place, _VECTOR.as_pointer()))
-        vector.align = 8
-        return vector
-
-    def store(self, vector, address, byte_offset=0):
-        place = self.builder.add(address, ir.Constant(_I64, byte_offset))
-        stored = self.builder.store(vector, self.builder.inttoptr(place, _VECTOR.as_pointer()))
-        stored.align = 8
-
-    def broadcast(self, address, byte_offset):
-        """Fill a vector with one word of 32 bits from memory."""
-        place = self.builder.add(address, ir.Constant(_I64, byte_offset))
-        word = self.builder.load(self.builder.inttoptr(place, _I32.as_pointer()))
-        halves = ir.VectorType(_I32, 2 * BLOCK_WORDS)
-        undefined = ir.Constant(halves, ir.Undefined)
-        single = self.builder.insert_element(undefined, word, ir.Constant(_I32, 0))
-        lanes = ir.Constant(halves, [0] * (2 * BLOCK_WORDS))
-        return self.builder.bitcast(self.builder.shuffle_vector(single, undefined, lanes), _VECTOR)
-
-    def prefetch(self, address, byte_offset):
-        """Ask for the cache line at an address, which need not exist.
+    def prefetch(self, address, row):
+        """Ask for the cache line of a row, which need not exist.
 
         Processors fetch ahead by themselves, but not beyond a page of memory, which a chunk of 64 bits fills.
         """
-        place = self.builder.inttoptr(self.builder.add(address, ir.Constant(_I64, byte_offset)), _BYTES)
-        signature = ir.FunctionType(ir.VoidType(), [_BYTES, _I32, _I32, _I32])
-        function = cgutils.get_or_insert_function(self.builder.module, signature, "llvm.prefetch.p0i8")
-        read, nearest_cache, data = (ir.Constant(_I32, value) for value in (0, 3, 1))
-        self.builder.call(function, [place, read, nearest_cache, data])
-
-    def full_adder(self, a, b, c):
-        if self.ternary:
-            return self._ternary_logic(a, b, c, _SUM), self._ternary_logic(a, b, c, _MAJORITY)
-        builder = self.builder
-        partial = builder.xor(a, b)
-        return builder.xor(partial, c), builder.or_(builder.and_(a, b), builder.and_(partial, c))
-
-    def half_adder(self, a, b):
-        return self.builder.xor(a, b), self.builder.and_(a, b)
+        place = self.builder.inttoptr(self.builder.add(address, self.number(ROW_BYTES * row)), _BYTES)
+        read, nearest_cache, data = (ir.Constant(I32, value) for value in (0, 3, 1))
+        self.call("llvm.prefetch.p0i8", ir.VoidType(), place, read, nearest_cache, data)
 
     def less_than(self, counters, bound_address):
         """Compare all counters with a bound given as one word of 32 bits, 0 or -1, a binary digit.
 
         From the least significant digit on: less = digit of the bound ? (not counter or less) : (not counter and less).
         """
-        less = ir.Constant(_VECTOR, [0] * BLOCK_WORDS)
+        less = ZEROS
         for digit, counter in enumerate(counters):
-            bound = self.broadcast(bound_address, 4 * digit)
-            if self.ternary:
-                less = self._ternary_logic(less, counter, bound, _LESS_STEP)
+            bound = self.broadcast(bound_address, digit, I32)
+            if self.has_ternary_logic:
+                less = self.ternary_logic(less, counter, bound, _LESS_STEP)
             else:
                 either = self.builder.or_(less, bound)
                 both = self.builder.and_(less, bound)
@@ -248,28 +192,16 @@ class _Emitter:
         Returns one bit for each word of the mask that is not zero.
         """
         less = self.less_than(counters, bound_address)
-        nonzero = self.builder.icmp_unsigned("!=", less, ir.Constant(_VECTOR, [0] * BLOCK_WORDS))
-        words = self.builder.bitcast(nonzero, ir.IntType(BLOCK_WORDS))
-        some = self.builder.icmp_unsigned("!=", words, ir.Constant(words.type, 0))
-        with self.builder.if_then(some, likely=False):
-            for digit, counter in enumerate(counters):
-                self.store(counter, target_address, digit * VECTOR_BYTES)
-            self.store(less, target_address, len(counters) * VECTOR_BYTES)
-        return self.builder.zext(words, _I64)
-
-    def _ternary_logic(self, a, b, c, truth_table):
-        signature = ir.FunctionType(_VECTOR, [_VECTOR, _VECTOR, _VECTOR, _I32])
-        function = cgutils.get_or_insert_function(self.builder.module, signature, "llvm.x86.avx512.pternlog.q.512")
-        return self.builder.call(function, [a, b, c, ir.Constant(_I32, truth_table)])
+        words = self.words_with_ones(less)
+        with self.builder.if_then(self.builder.icmp_unsigned("!=", words, words.type(0)), likely=False):
+            for row, values in enumerate([*counters, less]):
+                self.store(values, target_address, row)
+        return self.builder.zext(words, I64)
 
 
 def digits_of_type(blocks_type):
     """Number of digits of a distance, from numba's type of an array of blocks."""
     return _FEWEST_DIGITS + blocks_type.ndim - 4
-
-
-def _times(builder, value, factor):
-    return builder.mul(value, ir.Constant(_I64, factor))
 
 
 def _table_rows(emit, n_bits, tables_address, lookups_address):
@@ -281,9 +213,8 @@ def _table_rows(emit, n_bits, tables_address, lookups_address):
 
     def load(name):
         kind, group = name.split()[0], int(name.split()[-1])
-        place = builder.add(lookups_address, ir.Constant(_I64, 2 * group))
-        offset = builder.zext(builder.load(builder.inttoptr(place, _I16.as_pointer())), _I64)
-        return emit.load(builder.add(tables_address, offset), VECTOR_BYTES if kind == "carry" else 0)
+        place = builder.zext(builder.load(emit.pointer(lookups_address, 2 * group, _I16)), I64)
+        return emit.load(builder.add(tables_address, place), 1 if kind == "carry" else 0)
 
     return inputs, load
 
@@ -293,9 +224,9 @@ def _flipped_rows(emit, n_bits, rows_address, next_address, flips_address):
 
     def load(name):
         bit = int(name.split()[-1])
-        row = emit.load(rows_address, bit * VECTOR_BYTES)
-        emit.prefetch(next_address, bit * VECTOR_BYTES)
-        return emit.builder.xor(row, emit.broadcast(flips_address, 4 * bit))
+        row = emit.load(rows_address, bit)
+        emit.prefetch(next_address, bit)
+        return emit.builder.xor(row, emit.broadcast(flips_address, bit, I32))
 
     return [(0, f"flipped row {bit}") for bit in range(n_bits)], load
 
@@ -307,15 +238,14 @@ def _emit_count(emit, rows, n_digits, previous_address, bound_address, target_ad
 
     def load(name):
         if name in previous:
-            return emit.load(previous_address, previous.index(name) * VECTOR_BYTES)
+            return emit.load(previous_address, previous.index(name))
         return load_row(name)
 
     steps, counters = adder_network(inputs + list(enumerate(previous)))
     values = emit.run(steps, load)
-    zero = ir.Constant(_VECTOR, [0] * BLOCK_WORDS)
     # No distance exceeds the code length, so digits beyond its own are zeros.
     counters = [values[name] for name in counters[:n_digits]]
-    counters += [zero] * (n_digits - len(counters))
+    counters += [ZEROS] * (n_digits - len(counters))
     return emit.finish(counters, bound_address, target_address)
 
 
@@ -329,20 +259,19 @@ def fill_tables(typing_context, blocks, block, chunk, tables):
 
     def codegen(context, builder, signature, arguments):
         emit = _Emitter(context, builder)
-        zero, ones = (ir.Constant(_VECTOR, [value] * BLOCK_WORDS) for value in (0, 2**64 - 1))
         source = emit.chunk(blocks, arguments[0], arguments[1], arguments[2])
         next_source = emit.next_block(blocks, arguments[0], source)
-        target = emit.address(tables, arguments[3], ir.Constant(_I64, 0))
+        target = emit.address(tables, arguments[3], emit.number(0))
         for group in range(n_groups(n_bits)):
             bits = range(3 * group, min(3 * group + 3, n_bits))
-            rows = [emit.load(source, bit * VECTOR_BYTES) for bit in bits] + [zero] * (3 - len(bits))
+            rows = [emit.load(source, bit) for bit in bits] + [ZEROS] * (3 - len(bits))
             for bit in bits:
-                emit.prefetch(next_source, bit * VECTOR_BYTES)
+                emit.prefetch(next_source, bit)
             for query in range(8):
-                flipped = [builder.xor(row, ones) if query >> i & 1 else row for i, row in enumerate(rows)]
+                flipped = [builder.xor(row, ONES) if query >> i & 1 else row for i, row in enumerate(rows)]
                 total, carry = emit.full_adder(*flipped)
-                emit.store(total, target, (group * 8 + query) * ENTRY_BYTES)
-                emit.store(carry, target, (group * 8 + query) * ENTRY_BYTES + VECTOR_BYTES)
+                emit.store(total, target, 2 * (group * 8 + query))
+                emit.store(carry, target, 2 * (group * 8 + query) + 1)
         return context.get_dummy_value()
 
     return types.void(blocks, types.int64, types.int64, tables), codegen
@@ -363,9 +292,9 @@ def count_from_tables(typing_context, blocks, tables, lookups, query, chunk, bou
     def codegen(context, builder, signature, arguments):
         _, tables_value, lookups_value, query, chunk, *rest = arguments
         emit = _Emitter(context, builder)
-        tables_address = emit.address(tables, tables_value, ir.Constant(_I64, 0))
+        tables_address = emit.address(tables, tables_value, emit.number(0))
         row = emit.row_of_query(blocks, arguments[0], query, chunk)
-        lookups_address = emit.address(lookups, lookups_value, _times(builder, row, 2 * n_groups(n_bits)))
+        lookups_address = emit.address(lookups, lookups_value, row, 2 * n_groups(n_bits))
         rows = _table_rows(emit, n_bits, tables_address, lookups_address)
         return _emit_chunk(emit, rows, n_digits, query, chunk, (bounds, counters), rest)
 
@@ -388,7 +317,7 @@ def count_by_xor(typing_context, blocks, block, flips, query, chunk, bounds, cou
         emit = _Emitter(context, builder)
         rows_address = emit.chunk(blocks, blocks_value, block, chunk)
         row = emit.row_of_query(blocks, blocks_value, query, chunk)
-        flips_address = emit.address(flips, flips_value, _times(builder, row, 4 * n_bits))
+        flips_address = emit.address(flips, flips_value, row, 4 * n_bits)
         next_address = emit.next_block(blocks, blocks_value, rows_address)
         rows = _flipped_rows(emit, n_bits, rows_address, next_address, flips_address)
         return _emit_chunk(emit, rows, n_digits, query, chunk, (bounds, counters), rest)
@@ -402,15 +331,13 @@ def _emit_chunk(emit, rows, n_digits, query, chunk, array_types, arguments):
     """Emit the count of a chunk, with the counters of the chunks before unless it is the first."""
     builder = emit.builder
     bounds_value, counters_value, source, target = arguments
-    slot_bytes = (n_digits + 1) * VECTOR_BYTES
-    bound = emit.address(array_types[0], bounds_value, _times(builder, query, 4 * n_digits))
-    source, target = (
-        emit.address(array_types[1], counters_value, _times(builder, slot, slot_bytes)) for slot in (source, target)
-    )
+    slot_bytes = (n_digits + 1) * ROW_BYTES
+    bound = emit.address(array_types[0], bounds_value, query, 4 * n_digits)
+    source, target = (emit.address(array_types[1], counters_value, slot, slot_bytes) for slot in (source, target))
     if 2**n_digits // 2 <= chunk_bits(n_digits):
         return _emit_count(emit, rows, n_digits, None, bound, target)
-    words = cgutils.alloca_once(builder, _I64)
-    is_first = builder.icmp_signed("==", chunk, ir.Constant(_I64, 0))
+    words = cgutils.alloca_once(builder, I64)
+    is_first = builder.icmp_signed("==", chunk, emit.number(0))
     with builder.if_else(is_first) as (first, later):
         with first:
             builder.store(_emit_count(emit, rows, n_digits, None, bound, target), words)
@@ -425,7 +352,7 @@ def n_digits_of(typing_context, blocks):
     n_digits = digits_of_type(blocks)
 
     def codegen(context, builder, signature, arguments):
-        return ir.Constant(_I64, n_digits)
+        return I64(n_digits)
 
     return types.int64(blocks), codegen
 

@@ -1,4 +1,4 @@
-"""Which index answers a search: NumPy for small work, compiled loops for large, and threads."""
+"""Which index answers a search: NumPy for small work, compiled loops for large, tables where they help, and threads."""
 
 import sys
 import threading
@@ -8,19 +8,27 @@ from importlib.util import find_spec
 import numpy as np
 from joblib import effective_n_jobs
 
+from .._compiled import BreakEven
 from ._brute import BruteIndex
 from ._streamed import PIECE_BYTES, StreamedIndex
 
 # What NumPy takes to compare one word of 64 bits of a query with one of a code, selection included.
 _NUMPY_SECONDS_PER_WORD = 4e-9
-# What it takes to have compiled loops where this process has none yet: from half a second, when numba is loaded and has
-# them in its cache on disk, to eight, when it compiles them for the first time on a machine.
-_SECONDS_TO_COMPILE = 3.0
 # The longest code that loops are compiled for, in bytes.
 _MAX_COMPILED_BYTES = 512
 _FEWEST_QUERIES_PER_THREAD = 8
 # Words of the database, of 64 bits, below which a thread costs more than it saves.
 _FEWEST_WORDS_PER_THREAD = 2**17
+# Smaller databases and longer codes are searched exhaustively before tables of substrings have narrowed them down.
+_FEWEST_CODES_FOR_TABLES = 200_000
+_MAX_TABLE_BYTES = 16
+# What an exhaustive search takes to count a word of 64 bits, with many queries and with few, when memory is the limit.
+_FLAT_SECONDS_PER_WORD, _FLAT_SECONDS_PER_WORD_OF_FEW = 7e-11, 8e-10
+_FEWEST_IN_BATCH = 10
+# What it takes to build tables, a code, and to decide whether to.
+_SECONDS_TO_BUILD_PER_CODE = 4e-7
+_SECONDS_TO_DECIDE = 0.05
+_QUERIES_TO_DECIDE_BY, _CODES_TO_DECIDE_BY = 16, 2**16
 
 
 class SearchEngine:
@@ -43,7 +51,11 @@ class SearchEngine:
         self._codes = codes
         self._brute = None
         self._flat = flat
-        self._numpy_seconds = 0.0
+        self._break_even = BreakEven()
+        self._tables = None
+        # Whether tables are worthwhile for a kind of search, and how long such searches took without knowing.
+        self._verdicts, self._undecided_seconds = {}, {}
+        self._seconds_without_tables = 0.0
         self._lock = threading.Lock()
 
     @classmethod
@@ -65,11 +77,10 @@ class SearchEngine:
 
     def __getstate__(self):
         # Blocks are made again from the codes, faster than they are read.
-        return {"codes": self.codes(), "numpy_seconds": self._numpy_seconds}
+        return {"codes": self.codes()}
 
     def __setstate__(self, state):
         self.__init__(state["codes"])
-        self._numpy_seconds = state["numpy_seconds"]
 
     def codes(self):
         """Return the codes of the database.
@@ -117,7 +128,7 @@ class SearchEngine:
             return self._sibling(np.delete(self.codes(), positions, axis=0), None)
         return self._sibling(None, self._flat.without(positions))
 
-    def nearest(self, query_codes, n_neighbors, *, rows=None, n_jobs=None):
+    def nearest(self, query_codes, n_neighbors, *, rows=None, n_jobs=None, algorithm="auto"):
         """Find the nearest codes of each query.
 
         Parameters
@@ -134,6 +145,9 @@ class SearchEngine:
         n_jobs : int, default=None
             Number of threads, as in joblib.
 
+        algorithm : {"auto", "brute", "mih"}, default="auto"
+            How to search.
+
         Returns
         -------
         distances : ndarray of shape (n_queries, n_neighbors), dtype int32
@@ -142,8 +156,19 @@ class SearchEngine:
         positions : ndarray of shape (n_queries, n_neighbors), dtype int64
             Rows of the database; equal distances come by rising position.
         """
-        index = self._choose("nearest", len(query_codes), rows)
+        index = self._choose("nearest", len(query_codes), rows, algorithm)
         n_threads = self._n_threads(n_jobs, len(query_codes))
+        tables = self._tables_for("nearest", n_neighbors, query_codes, rows, algorithm)
+        if tables is not None:
+            budget = self._table_budget(len(query_codes))
+
+            def search(queries):
+                distances, positions, finished = tables.nearest(queries, n_neighbors, budget)
+                if not finished.all():
+                    distances[~finished], positions[~finished] = index.nearest(queries[~finished], n_neighbors)
+                return distances, positions
+
+            return _in_threads(search, query_codes, n_threads)
         if n_threads > 1 and not isinstance(index, BruteIndex):
             # One query, or a database that is read from disk, is shared by threads; many queries are shared out.
             few_queries = len(query_codes) < _FEWEST_QUERIES_PER_THREAD * n_threads
@@ -153,7 +178,7 @@ class SearchEngine:
                     return index.nearest(query_codes, n_neighbors, rows, n_parts, pool.map)
         return _in_threads(lambda queries: index.nearest(queries, n_neighbors, rows), query_codes, n_threads)
 
-    def within_radius(self, query_codes, radius, *, rows=None, n_jobs=None):
+    def within_radius(self, query_codes, radius, *, rows=None, n_jobs=None, algorithm="auto"):
         """Find all codes within a radius of each query.
 
         Parameters
@@ -170,6 +195,9 @@ class SearchEngine:
         n_jobs : int, default=None
             Number of threads, as in joblib.
 
+        algorithm : {"auto", "brute", "mih"}, default="auto"
+            How to search.
+
         Returns
         -------
         counts : ndarray of shape (n_queries,), dtype int64
@@ -181,13 +209,26 @@ class SearchEngine:
         positions : ndarray of shape (counts.sum(),), dtype int64
             Rows of the database; equal distances come by rising position.
         """
-        index = self._choose("within_radius", len(query_codes), rows)
+        index = self._choose("within_radius", len(query_codes), rows, algorithm)
         n_threads = self._n_threads(n_jobs, len(query_codes))
-        return _in_threads(lambda queries: index.within_radius(queries, radius, rows), query_codes, n_threads)
+        tables = self._tables_for("within_radius", radius, query_codes, rows, algorithm)
+
+        def search(queries):
+            if tables is None:
+                return index.within_radius(queries, radius, rows)
+            budget = self._table_budget(len(query_codes))
+            *found, finished = tables.within_radius(queries, radius, budget)
+            if finished.all():
+                return tuple(found)
+            return _interleave(finished, found, index.within_radius(queries[~finished], radius))
+
+        return _in_threads(search, query_codes, n_threads)
 
     def _sibling(self, codes, flat):
         engine = SearchEngine(codes, flat)
-        engine._numpy_seconds = self._numpy_seconds
+        engine._break_even = self._break_even
+        # What was found out about the tables of this database will hold for one that differs a little.
+        engine._verdicts = dict(self._verdicts)
         return engine
 
     @property
@@ -199,28 +240,83 @@ class SearchEngine:
         # Small work is done before joblib has answered.
         return effective_n_jobs(n_jobs) if n_queries * self._n_words >= _FEWEST_WORDS_PER_THREAD else 1
 
-    def _choose(self, search, n_queries, rows):
-        """Take the compiled loops where they exist, or once NumPy has been busy for as long as compiling takes.
-
-        Small work never waits for the compiler, and much small work waits for it once: at worst, about twice the time
-        of the better choice passes.
-        """
+    def _choose(self, search, n_queries, rows, algorithm):
+        """Take the compiled loops where they exist, or where they are worth their compilation."""
         codes = self._codes
         if codes is None:
             return self._flat
-        is_compiled = self._is_compiled_worth_it(search, n_queries, self.n_samples if rows is None else len(rows))
+        n_searched = self.n_samples if rows is None else len(rows)
+        is_compiled = self._is_compiled_worth_it(search, n_queries, n_searched, algorithm)
         if _is_large_map(codes):
             # Transposing codes for a single search takes longer than comparing them with one query.
             return StreamedIndex(codes, _flat_index_class() if is_compiled and n_queries > 1 else BruteIndex)
         return self._flat_index() if is_compiled else self._brute_index(codes)
 
-    def _is_compiled_worth_it(self, search, n_queries, n_searched):
+    def _is_compiled_worth_it(self, search, n_queries, n_searched, algorithm):
         if self.n_bytes > _MAX_COMPILED_BYTES or self.n_samples == 0 or find_spec("numba") is None:
             return False
-        if _is_compiled(search, self.n_bytes):
+        if algorithm == "mih" or _is_compiled(search, self.n_bytes):
             return True
-        self._numpy_seconds += n_queries * n_searched * -(-self.n_bytes // 8) * _NUMPY_SECONDS_PER_WORD
-        return self._numpy_seconds >= _SECONDS_TO_COMPILE
+        numpy_seconds = n_queries * n_searched * -(-self.n_bytes // 8) * _NUMPY_SECONDS_PER_WORD
+        return self._break_even.is_reached(numpy_seconds)
+
+    def _tables_for(self, search, limit, query_codes, rows, algorithm):
+        """Return the tables of substrings if they are to be searched, and build them where that is worthwhile.
+
+        Neither the decision nor the tables are made before exhaustive searches have taken as long as they take.
+        """
+        if algorithm == "brute" or rows is not None:
+            return None
+        if algorithm == "mih":
+            return self._built_tables() if self.n_samples > 0 and find_spec("numba") is not None else None
+        flat = self._flat
+        if flat is None or self.n_samples < _FEWEST_CODES_FOR_TABLES or self.n_bytes > _MAX_TABLE_BYTES:
+            return None
+        kind = (search, limit, len(query_codes) >= _FEWEST_IN_BATCH)
+        flat_seconds = self._flat_seconds(len(query_codes))
+        if kind not in self._verdicts:
+            seconds = self._undecided_seconds.get(kind, 0.0) + len(query_codes) * flat_seconds
+            self._undecided_seconds[kind] = seconds
+            if seconds < _SECONDS_TO_DECIDE:
+                return None
+            self._verdicts[kind] = self._decide(search, limit, query_codes, flat, flat_seconds)
+        if not self._verdicts[kind]:
+            return None
+        if self._tables is None:
+            self._seconds_without_tables += len(query_codes) * flat_seconds
+            if self._seconds_without_tables < self.n_samples * _SECONDS_TO_BUILD_PER_CODE:
+                return None
+        return self._built_tables()
+
+    def _decide(self, search, limit, query_codes, flat, flat_seconds):
+        """Whether tables of substrings are predicted to be faster for such searches, by a few of the queries."""
+        from ._multi_index import worthwhile
+
+        step = -(-len(query_codes) // _QUERIES_TO_DECIDE_BY)
+        queries = query_codes[::step]
+        if search == "nearest":
+            limits = flat.nearest(queries, limit)[0][:, -1]
+        else:
+            limits = np.full(len(queries), min(limit, 8 * self.n_bytes))
+        return worthwhile(flat.some_codes(_CODES_TO_DECIDE_BY), self.n_samples, queries, limits, flat_seconds)
+
+    def _built_tables(self):
+        with self._lock:
+            if self._tables is None:
+                from ._multi_index import MultiIndex
+
+                self._tables = MultiIndex(self.codes())
+            return self._tables
+
+    def _table_budget(self, n_queries):
+        from ._multi_index import SHARE_OF_FLAT
+
+        return SHARE_OF_FLAT * self._flat_seconds(n_queries)
+
+    def _flat_seconds(self, n_queries):
+        """What an exhaustive search is expected to take a query."""
+        in_batch = n_queries >= _FEWEST_IN_BATCH
+        return self._n_words * (_FLAT_SECONDS_PER_WORD if in_batch else _FLAT_SECONDS_PER_WORD_OF_FEW)
 
     def _brute_index(self, codes):
         if self._brute is None:
@@ -255,6 +351,20 @@ def _is_compiled(search, n_bytes):
     """Whether this process has the loops of a search for a code length, without loading numba to find out."""
     flat = sys.modules.get(f"{__package__}._flat")
     return flat is not None and flat.is_compiled(search, n_bytes)
+
+
+def _interleave(is_first, first, second):
+    """Put together what was found for queries of which some were searched in one way and the others in another."""
+    counts = np.empty(len(is_first), dtype=np.int64)
+    # Queries that were abandoned in the first way have no entry but a zero there.
+    counts[is_first], counts[~is_first] = first[0][is_first], second[0]
+    from_first = np.repeat(is_first, counts)
+    joined = [counts]
+    for one, other in zip(first[1:], second[1:], strict=True):
+        values = np.empty(len(from_first), dtype=one.dtype)
+        values[from_first], values[~from_first] = one, other
+        joined.append(values)
+    return tuple(joined)
 
 
 def _in_threads(search, query_codes, n_threads):

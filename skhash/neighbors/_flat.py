@@ -21,6 +21,8 @@ from ._merge import merge_nearest
 _QUERIES_PER_TILE = 64
 # Neighbours that the buffers of a tile hold at most, 8 bytes each and twice.
 _NEIGHBORS_PER_TILE = 2**20
+# From this share of a database on, neighbours are so many that taking up one that is dropped again costs most.
+_MANY_NEIGHBORS = 0.03
 # Codes that are transposed at once, so that a memory map is read piece by piece.
 _CODES_PER_PIECE = 2**16
 # Removed codes stay in their blocks until they are more than this share of all.
@@ -121,6 +123,27 @@ class FlatIndex:
             codes[start : start + len(piece)] = piece
             start += len(piece)
         return codes
+
+    def some_codes(self, n_codes):
+        """Read some of the codes back, evenly spread over the slots, removed ones included.
+
+        Parameters
+        ----------
+        n_codes : int
+            About how many.
+
+        Returns
+        -------
+        codes : ndarray of shape (n, n_bytes), dtype uint8
+            All of the slots if they are not more than `n_codes`.
+        """
+        n_groups_of_64 = -(-self._n_slots // 64)
+        step = max(1, self._n_slots // max(1, n_codes))
+        codes = []
+        for group in range(0, n_groups_of_64, step):
+            codes.append(np.empty((min(64, self._n_slots - 64 * group), self.n_bytes), dtype=np.uint8))
+            read_codes(self._blocks.rows(), 64 * group, codes[-1])
+        return np.concatenate(codes)
 
     def nearest(self, query_codes, n_neighbors, rows=None, n_parts=1, run=map):
         """Find the nearest codes of each query.
@@ -294,7 +317,10 @@ class FlatIndex:
         and as many again for small numbers, make it unlikely that the bound is too low.
         """
         n_blocks = -(-self._n_slots // BLOCK_CODES)
-        n_sampled = min(max(8, 32 * n_valid // (BLOCK_CODES * n_neighbors)), n_blocks // 16, 16)
+        n_sampled = min(n_blocks // 16, 16)
+        if n_neighbors > _MANY_NEIGHBORS * n_valid:
+            # The better bound spares more than counting some blocks twice costs.
+            n_sampled = max(n_sampled, min(n_blocks // 2, 64))
         expected = n_neighbors * n_sampled / max(1, n_blocks)
         rank = math.ceil(expected + 4 * math.sqrt(expected) + 4)
         return (0, 0) if rank > n_sampled * BLOCK_CODES // 4 else (n_sampled, rank)

@@ -7,6 +7,7 @@ the cache while the blocks of the database pass by.
 import numpy as np
 from numba import njit
 
+from .._compiled import entry_jit
 from ._bitslice import (
     BLOCK_CODES,
     BLOCK_WORDS,
@@ -22,16 +23,6 @@ from ._bitslice import (
 _jit = njit(nogil=True, error_model="numpy")
 # A call passes arrays as dozens of numbers and counts references, which costs more than what these functions do.
 _inline_jit = njit(nogil=True, error_model="numpy", inline="always")
-
-
-def _entry_jit(function):
-    """Compile a function that Python calls, and keep the code, with that of all it calls, on disk."""
-    try:
-        return njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:
-        # No folder for the code can be written: every process compiles for itself.
-        return _jit(function)
-
 
 _ALL_ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
@@ -86,7 +77,7 @@ def _word_of_code(codes, code, first_byte):
     return word
 
 
-@_entry_jit
+@entry_jit
 def write_codes(codes, blocks, first_position):
     """Write codes into blocks whose bits there are still zero, from any position on.
 
@@ -109,7 +100,7 @@ def write_codes(codes, blocks, first_position):
                 blocks[block, bit, word] |= square[bit - first_bit]
 
 
-@_entry_jit
+@entry_jit
 def read_codes(blocks, first_position, codes):
     """Read codes back from blocks of the shape (n_blocks, n_bits, 8), beginning at a multiple of 64."""
     n_codes, n_bytes = codes.shape
@@ -198,10 +189,11 @@ def _keep_nearest(query, state, hits):
 
 
 @_inline_jit
-def _distance(counters, slot, word, place):
+def _distance(blocks, counters, slot, word, place):
     """Read the distance of one code off the counters."""
     distance = np.int64(0)
-    for digit in range(counters.shape[1] - 1):
+    # The number of digits is a constant to the compiler, which then needs no loop.
+    for digit in range(n_digits_of(blocks)):
         distance |= np.int64((counters[slot, digit, word] >> np.uint64(place)) & _ONE) << digit
     return distance
 
@@ -223,7 +215,7 @@ def _take_hits(query, blocks, block, words, counters, slot, valid, n_neighbors, 
         while mask != _ZERO:
             place = trailing_zeros(mask)
             mask &= mask - _ONE
-            distance = _distance(counters, slot, word, place)
+            distance = _distance(blocks, counters, slot, word, place)
             if distance >= bound:
                 continue
             hits[query, n_hits] = distance << POSITION_BITS | (first_position + place)
@@ -307,7 +299,7 @@ def _sort_hits(n_hits, hits, starts, distances, positions):
             positions[place] = hits[hit] & _POSITION_MASK
 
 
-@_entry_jit
+@entry_jit
 def nearest_in_blocks(blocks, first, last, valid, n_sampled, rank, codes, tables, counters, distances, positions):
     """Find the nearest codes of queries among the blocks from `first` to `last`.
 
@@ -358,21 +350,23 @@ def nearest_in_blocks(blocks, first, last, valid, n_sampled, rank, codes, tables
                     histogram, hits,
                 )  # fmt: skip
         for query in range(n_queries):
-            _keep_nearest(query, state, hits)
             n_hits = state[query, N_HITS]
             _sort_hits(n_hits, hits[query], starts, distances[start + query], positions[start + query])
-            distances[start + query, n_hits:] = _NO_DISTANCE
-            positions[start + query, n_hits:] = 0
+            for missing in range(n_hits, n_neighbors):
+                distances[start + query, missing] = _NO_DISTANCE
+                positions[start + query, missing] = 0
 
 
 @_jit
 def _grown(hits, n_hits, n_more):
     larger = np.empty(2 * (n_hits + n_more), dtype=hits.dtype)
-    larger[:n_hits] = hits[:n_hits]
+    # A loop, because numba takes seconds to compile the assignment of a slice.
+    for hit in range(n_hits):
+        larger[hit] = hits[hit]
     return larger
 
 
-@_entry_jit
+@entry_jit
 def within_radius_in_blocks(blocks, first, last, valid, radius, codes, tables, counters):
     """Find all codes within a radius of queries, at most one tile, among the blocks from `first` to `last`.
 
@@ -407,7 +401,7 @@ def within_radius_in_blocks(blocks, first, last, valid, radius, codes, tables, c
                 while mask != _ZERO:
                     place = trailing_zeros(mask)
                     mask &= mask - _ONE
-                    key = first_key + _distance(counters, slot, word, place)
+                    key = first_key + _distance(blocks, counters, slot, word, place)
                     hits[n_hits] = key << POSITION_BITS | (first_position + place)
                     n_hits += 1
     # Hits come in order of position, and the counting sort by (query, distance) is stable.

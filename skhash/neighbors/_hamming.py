@@ -45,8 +45,11 @@ class HammingNearestNeighbors(BaseEstimator):
     radius : float, default=2
         Largest distance, in bits and inclusive, that `radius_neighbors` uses by default.
 
-    algorithm : {"auto", "brute"}, default="auto"
-        How to search; all give the same answers.
+    algorithm : {"auto", "brute", "mih"}, default="auto"
+        How to search; all give the same answers. "brute" compares a query with every code. "mih" looks substrings of
+        the query up in tables (multi-index hashing), which pays for clustered codes in large databases; a query that
+        takes longer that way than a quarter of an exhaustive search is searched exhaustively after all. "auto" builds
+        the tables when searches so far have taken as long as that, if it is predicted to pay.
 
     n_jobs : int, default=None
         Number of threads; ``None`` means 1 unless in a :func:`joblib.parallel_config` context, ``-1`` all processors.
@@ -90,7 +93,7 @@ class HammingNearestNeighbors(BaseEstimator):
     _parameter_constraints: dict = {
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "radius": [Interval(Real, 0, None, closed="left")],
-        "algorithm": [StrOptions({"auto", "brute"})],
+        "algorithm": [StrOptions({"auto", "brute", "mih"})],
         "n_jobs": [Integral, None],
     }
 
@@ -419,7 +422,9 @@ class HammingNearestNeighbors(BaseEstimator):
         queries = engine.codes() if codes is None else self._check_codes(codes, reset=False)
         without_self = codes is None
         self._check_enough(n_neighbors, engine.n_samples, candidates, without_self)
-        distances, rows = engine.nearest(queries, n_neighbors + without_self, rows=candidates, n_jobs=self.n_jobs)
+        distances, rows = engine.nearest(
+            queries, n_neighbors + without_self, rows=candidates, n_jobs=self.n_jobs, algorithm=self.algorithm
+        )
         return _drop_self(distances, rows) if without_self else (distances, rows)
 
     def _radius_neighbors(self, database, codes, radius, where, sort_results):
@@ -428,7 +433,9 @@ class HammingNearestNeighbors(BaseEstimator):
         radius = self._check_radius(self.radius if radius is None else radius)
         candidates = self._candidate_rows(database, where)
         queries = engine.codes() if codes is None else self._check_codes(codes, reset=False)
-        counts, distances, rows = engine.within_radius(queries, radius, rows=candidates, n_jobs=self.n_jobs)
+        counts, distances, rows = engine.within_radius(
+            queries, radius, rows=candidates, n_jobs=self.n_jobs, algorithm=self.algorithm
+        )
         owners = np.repeat(np.arange(len(counts)), counts)
         if codes is None:
             others = rows != owners

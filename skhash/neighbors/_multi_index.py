@@ -174,7 +174,7 @@ class MultiIndex:
         return counts, (distances[:n_found], positions[:n_found])
 
 
-def predict_seconds(codes, query_codes, kth_distances):
+def predict_seconds(codes, n_samples, query_codes, kth_distances):
     """Predict how long an index that is not built yet would search for each query.
 
     A search ends when all codes up to the distance of the k-th neighbour have been seen. What it looks at on the way
@@ -182,8 +182,11 @@ def predict_seconds(codes, query_codes, kth_distances):
 
     Parameters
     ----------
-    codes : ndarray of shape (n_samples, n_bytes), dtype uint8
-        Packed codes of the database.
+    codes : ndarray of shape (n_sampled, n_bytes), dtype uint8
+        Packed codes of the database, all or some that stand for them.
+
+    n_samples : int
+        Number of codes in the database.
 
     query_codes : ndarray of shape (n_queries, n_bytes), dtype uint8
         Packed codes, a few.
@@ -196,11 +199,11 @@ def predict_seconds(codes, query_codes, kth_distances):
     seconds : ndarray of shape (n_queries,), dtype float64
         In the seconds of one processor, comparable rather than exact.
     """
-    n_samples, n_bytes = codes.shape
+    n_bytes = codes.shape[1]
     n_tables = _n_tables(n_samples, n_bytes)
     length = 8 * n_bytes // n_tables
     masks = _masks(n_tables, length)
-    sample = np.ascontiguousarray(_to_rows_of_words(codes[:: -(-n_samples // _SAMPLED_CODES)]).T)
+    sample = np.ascontiguousarray(_to_rows_of_words(codes[:: -(-len(codes) // _SAMPLED_CODES)]).T)
     n_words, n_sampled = sample.shape
     n_ways = np.array([float(math.comb(length, n)) for n in range(length + 1)])
     scale = n_samples / n_sampled
@@ -221,13 +224,16 @@ def predict_seconds(codes, query_codes, kth_distances):
     return seconds
 
 
-def worthwhile(codes, query_codes, kth_distances, flat_seconds):
+def worthwhile(codes, n_samples, query_codes, kth_distances, flat_seconds):
     """Decide whether to build the tables, from a few queries whose neighbours are known.
 
     Parameters
     ----------
-    codes : ndarray of shape (n_samples, n_bytes), dtype uint8
-        Packed codes of the database.
+    codes : ndarray of shape (n_sampled, n_bytes), dtype uint8
+        Packed codes of the database, all or some that stand for them.
+
+    n_samples : int
+        Number of codes in the database.
 
     query_codes : ndarray of shape (n_queries, n_bytes), dtype uint8
         Packed codes, at least one.
@@ -245,7 +251,7 @@ def worthwhile(codes, query_codes, kth_distances, flat_seconds):
         that would take longer are abandoned there and searched exhaustively.
     """
     budget = SHARE_OF_FLAT * flat_seconds
-    seconds = predict_seconds(codes, query_codes, kth_distances)
+    seconds = predict_seconds(codes, n_samples, query_codes, kth_distances)
     return bool(np.where(seconds <= budget, seconds, budget + flat_seconds).mean() < budget)
 
 

@@ -15,7 +15,7 @@ from sklearn.base import clone
 
 pytest.importorskip("numba", reason="the loops are compiled by numba")
 
-from skhash import HammingNearestNeighbors
+from skhash import HammingNearestNeighbors, _compiled
 from skhash.codes import hamming_distances
 from skhash.neighbors import _engine, _flat
 from skhash.neighbors._bitslice import adder_network, block_shape, n_counters, padded_bits
@@ -131,6 +131,15 @@ def test_extended_index_equals_one_built_at_once():
     check_nearest(index, database[:10], database, 10)
 
 
+def test_some_codes_are_spread_over_the_database():
+    database = np.arange(10_000, dtype=">u2").view(np.uint8).reshape(-1, 2)
+    index = FlatIndex(database)
+    np.testing.assert_array_equal(index.some_codes(20_000), database)
+    rows = index.some_codes(1000).view(">u2").ravel()
+    assert 900 < len(rows) < 1100
+    assert set(np.diff(rows)) == {1, 9 * 64 + 1}
+
+
 def test_two_indexes_that_grow_from_one_do_not_mix():
     rng = np.random.RandomState(0)
     database, left, right = (random_codes(rng, n, 8, 256) for n in (700, 90, 400))
@@ -227,16 +236,16 @@ def test_estimator_gives_the_same_answers_compiled_or_not(monkeypatch, n_jobs):
             yield np.concatenate(part)
         yield search.kneighbors_graph(queries, 4, mode="distance").toarray()
 
-    monkeypatch.setattr(_engine, "_SECONDS_TO_COMPILE", float("inf"))
+    monkeypatch.setattr(_compiled, "SECONDS_TO_COMPILE", float("inf"))
     monkeypatch.setattr(_engine, "_is_compiled", lambda search, n_bytes: False)
     with_numpy = list(answers())
-    monkeypatch.setattr(_engine, "_SECONDS_TO_COMPILE", 0.0)
+    monkeypatch.setattr(_compiled, "SECONDS_TO_COMPILE", 0.0)
     for ours, expected in zip(answers(), with_numpy, strict=True):
         np.testing.assert_array_equal(ours, expected)
 
 
 def test_add_does_not_build_the_index_again(monkeypatch):
-    monkeypatch.setattr(_engine, "_SECONDS_TO_COMPILE", 0.0)
+    monkeypatch.setattr(_compiled, "SECONDS_TO_COMPILE", 0.0)
     rng = np.random.RandomState(0)
     search = HammingNearestNeighbors(n_neighbors=1).fit(random_codes(rng, 2000, 8, 256))
     search.kneighbors(search.codes_[:1])
@@ -284,8 +293,8 @@ def test_search_answers_without_numba():
         find_spec = importlib.util.find_spec
         importlib.util.find_spec = lambda name: None if name == 'numba' else find_spec(name)
         from skhash import HammingNearestNeighbors
-        from skhash.neighbors import _engine
-        _engine._SECONDS_TO_COMPILE = 0.0
+        from skhash import _compiled
+        _compiled.SECONDS_TO_COMPILE = 0.0
         print(HammingNearestNeighbors(n_neighbors=2).fit([[0], [1], [3]]).kneighbors([[1]])[1].tolist())"""
     assert run_python(code) == "[[1, 0]]"
 
@@ -293,7 +302,7 @@ def test_search_answers_without_numba():
 GENERIC = """if True:
     import numpy as np
     from skhash.codes import hamming_distances
-    from skhash.neighbors._bitslice import has_ternary_logic
+    from skhash._rows import has_ternary_logic
     from skhash.neighbors._flat import FlatIndex
     rng = np.random.RandomState(0)
     database, queries = (rng.randint(0, 256, (n, 8)).astype(np.uint8) for n in (20_000, 20))
@@ -353,7 +362,7 @@ def search_in_worker(search, queries):
 
 @pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
 def test_processes_started_or_forked_after_a_search_give_the_same_answers(backend, monkeypatch):
-    monkeypatch.setattr(_engine, "_SECONDS_TO_COMPILE", 0.0)
+    monkeypatch.setattr(_compiled, "SECONDS_TO_COMPILE", 0.0)
     rng = np.random.RandomState(0)
     search = HammingNearestNeighbors(3, n_jobs=2).fit(random_codes(rng, 5000, 8, 256))
     queries = random_codes(rng, 64, 8, 256)
@@ -366,7 +375,7 @@ def test_processes_started_or_forked_after_a_search_give_the_same_answers(backen
 
 def test_eight_threads_share_a_fitted_estimator_that_grows(monkeypatch):
     """Threads search while rows are added and removed; each sees a database that was whole at some time."""
-    monkeypatch.setattr(_engine, "_SECONDS_TO_COMPILE", 0.0)
+    monkeypatch.setattr(_compiled, "SECONDS_TO_COMPILE", 0.0)
     rng = np.random.RandomState(0)
     database, queries = random_codes(rng, 4000, 8, 256), random_codes(rng, 24, 8, 256)
     search = HammingNearestNeighbors(5).fit(database)
@@ -393,7 +402,7 @@ def test_eight_threads_share_a_fitted_estimator_that_grows(monkeypatch):
 
 
 def test_joblib_context_sets_the_number_of_threads(monkeypatch):
-    monkeypatch.setattr(_engine, "_SECONDS_TO_COMPILE", 0.0)
+    monkeypatch.setattr(_compiled, "SECONDS_TO_COMPILE", 0.0)
     started = []
     pool = _engine.ThreadPoolExecutor
     monkeypatch.setattr(

@@ -219,7 +219,7 @@ def test_prediction_counts_what_a_search_looks_at(n_bytes):
     rng = np.random.default_rng(0)
     database, queries = clustered_codes(rng, 20_000, n_bytes), clustered_codes(rng, 6, n_bytes)
     kth_distances = np.sort(hamming_distances(queries, database), axis=1)[:, 9]
-    seconds = predict_seconds(database, queries, kth_distances)
+    seconds = predict_seconds(database, len(database), queries, kth_distances)
     per_candidate = (
         _multi_index_kernels.SECONDS_PER_CANDIDATE + -(-n_bytes // 8) * _multi_index_kernels.SECONDS_PER_WORD
     )
@@ -234,9 +234,9 @@ def test_prediction_from_a_sample_is_close_to_that_from_all_codes(monkeypatch):
     rng = np.random.default_rng(0)
     database, queries = clustered_codes(rng, 300_000, 8), clustered_codes(rng, 30, 8)
     kth_distances = np.sort(hamming_distances(queries, database), axis=1)[:, 9]
-    sampled = predict_seconds(database, queries, kth_distances).mean()
+    sampled = predict_seconds(database, len(database), queries, kth_distances).mean()
     monkeypatch.setattr(_multi_index, "_SAMPLED_CODES", len(database))
-    assert sampled == pytest.approx(predict_seconds(database, queries, kth_distances).mean(), rel=0.1)
+    assert sampled == pytest.approx(predict_seconds(database, len(database), queries, kth_distances).mean(), rel=0.1)
 
 
 @pytest.mark.parametrize(("make", "expected"), [(clustered_codes, True), (random_codes, False)])
@@ -246,7 +246,7 @@ def test_worthwhile_for_clusters_but_not_for_random_codes(n_bytes, make, expecte
     database, queries = make(rng, 400_000, n_bytes), make(rng, 20, n_bytes)
     kth_distances = np.sort(hamming_distances(queries, database), axis=1)[:, 9]
     # 2.5 G words a second.
-    assert worthwhile(database, queries, kth_distances, 400_000 * n_bytes / 8 / 2.5e9) is expected
+    assert worthwhile(database, len(database), queries, kth_distances, 400_000 * n_bytes / 8 / 2.5e9) is expected
 
 
 def test_a_few_hard_queries_do_not_make_it_useless_and_many_do():
@@ -254,8 +254,8 @@ def test_a_few_hard_queries_do_not_make_it_useless_and_many_do():
     database = clustered_codes(rng, 100_000, 8)
     queries = np.concatenate([clustered_codes(rng, 19, 8), random_codes(rng, 1, 8)])
     kth_distances = np.sort(hamming_distances(queries, database), axis=1)[:, 9]
-    assert worthwhile(database, queries, kth_distances, 1e-4)
-    assert not worthwhile(database, queries[15:], kth_distances[15:], 1e-4)
+    assert worthwhile(database, len(database), queries, kth_distances, 1e-4)
+    assert not worthwhile(database, len(database), queries[15:], kth_distances[15:], 1e-4)
 
 
 def test_arrays_of_other_kinds_are_searched_by_the_same_compiled_loops():

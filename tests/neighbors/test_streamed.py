@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from skhash import HammingNearestNeighbors
+from skhash import HammingNearestNeighbors, _compiled
 from skhash.codes import hamming_distances
 from skhash.neighbors import _engine, _streamed
 from skhash.neighbors._brute import BruteIndex
@@ -44,7 +44,7 @@ def test_merge_keeps_the_order_of_positions_at_equal_distances():
 def test_map_is_searched_like_an_array(small_pieces, mapped, monkeypatch, compiled, n_codes):
     if compiled:
         pytest.importorskip("numba")
-    monkeypatch.setattr(_engine, "_SECONDS_TO_COMPILE", 0.0 if compiled else float("inf"))
+    monkeypatch.setattr(_compiled, "SECONDS_TO_COMPILE", 0.0 if compiled else float("inf"))
     monkeypatch.setattr(_engine, "_is_compiled", lambda search, n_bytes: compiled)
     rng = np.random.RandomState(n_codes)
     codes, queries = (rng.randint(0, 4, (n, 8)).astype(np.uint8) for n in (n_codes, 20))
@@ -91,8 +91,8 @@ def test_small_map_is_copied(mapped, tmp_path):
 LIMITED = """if True:
     import resource, sys, numpy as np
     from skhash import HammingNearestNeighbors
-    from skhash.neighbors import _engine
-    _engine._SECONDS_TO_COMPILE = float(sys.argv[2])
+    from skhash import _compiled
+    _compiled.SECONDS_TO_COMPILE = float(sys.argv[2])
     codes = np.load(sys.argv[1], mmap_mode="r")
     search = HammingNearestNeighbors(1).fit(codes)
     search.kneighbors(codes[:1], where=np.arange(5))
