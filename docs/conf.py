@@ -68,9 +68,12 @@ sphinx_gallery_conf = {
 
 
 def skip_foreign_members(app, what, name, member, skip, options):
-    """Leave out what classes inherit from scikit-learn: its own documentation describes it."""
+    """Leave out what classes inherit from scikit-learn or torch: their own documentation describes it."""
     function = getattr(member, "fget", member)
-    return skip or (getattr(function, "__module__", None) or "").startswith("sklearn.")
+    module = getattr(function, "__module__", None) or ""
+    # Attributes such as `training` have no module; torch annotates them in its own class.
+    inherited = name in {"call_super_init", "dump_patches", "training", "T_destination"}
+    return skip or inherited or module.startswith(("sklearn.", "torch."))
 
 
 def escape_fitted_names(app, what, name, obj, options, lines):
