@@ -54,6 +54,8 @@ def test_every_public_name_is_in_the_api_reference():
 @needs_docs
 def test_the_api_reference_lists_no_name_that_does_not_exist():
     listed, _ = documented_names()
+    if find_spec("torch") is None:
+        listed = {(module, name) for module, name in listed if not module.startswith("skhash.deep.")}
     assert listed - public_names() == set()
 
 

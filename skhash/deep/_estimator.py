@@ -286,7 +286,7 @@ class DeepSupervisedHasher(BaseHasher):
         with _training.isolated_torch(1 if self.n_jobs is None else effective_n_jobs(self.n_jobs), device):
             if net is None:
                 net = self._new_net(features, indicators, device)
-            elif hasattr(net.criterion_, "set_rows"):
+            else:
                 # What the loss remembers of each row is of the rows before.
                 net.criterion_.set_rows(indicators.to(device))
             net.batch_size = self.batch_size

@@ -33,6 +33,17 @@ class HashLoss(torch.nn.Module):
         """
         self.n_bits, self.n_classes = n_bits, n_classes
 
+    def set_rows(self, targets):
+        """Exchange the training set for another, as training goes on with new samples of the same classes.
+
+        Losses that keep something for each row forget it here.
+
+        Parameters
+        ----------
+        targets : tensor of shape (n_samples, n_classes), dtype float
+            1 for the classes of a sample, else 0; on the device of the loss.
+        """
+
     def start_epoch(self, epoch):
         """Advance what depends on the epoch, counted from 0."""
 
