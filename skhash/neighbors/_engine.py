@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
@@ -29,6 +30,8 @@ _FEWEST_IN_BATCH = 10
 _SECONDS_TO_BUILD_PER_CODE = 4e-7
 _SECONDS_TO_DECIDE = 0.05
 _QUERIES_TO_DECIDE_BY, _CODES_TO_DECIDE_BY = 16, 2**16
+# Queries of a kind after which tables are given up for it if they left most of them unanswered.
+_QUERIES_TO_GIVE_UP_AFTER = 16
 # Searches of random codes, whose tables no cache holds, took up to twice as long as predicted.
 _CAUTION = 0.5
 
@@ -57,6 +60,8 @@ class SearchEngine:
         self._tables = None
         # Whether tables are worthwhile for a kind of search, and how long such searches took without knowing.
         self._verdicts, self._undecided_seconds = {}, {}
+        # How many queries of a kind the tables were asked, and how many of those they left to an exhaustive search.
+        self._n_asked, self._n_left = Counter(), Counter()
         self._seconds_without_tables = 0.0
         self._lock = threading.Lock()
 
@@ -160,12 +165,14 @@ class SearchEngine:
         """
         index = self._choose("nearest", len(query_codes), rows, algorithm)
         n_threads = self._n_threads(n_jobs, len(query_codes))
-        tables = self._tables_for("nearest", n_neighbors, query_codes, rows, algorithm)
+        kind = "nearest", n_neighbors, len(query_codes) >= _FEWEST_IN_BATCH
+        tables = self._tables_for(kind, query_codes, rows, algorithm)
         if tables is not None:
             budget = self._table_budget(len(query_codes))
 
             def search(queries):
                 distances, positions, finished = tables.nearest(queries, n_neighbors, budget)
+                self._learn(kind, finished)
                 if not finished.all():
                     distances[~finished], positions[~finished] = index.nearest(queries[~finished], n_neighbors)
                 return distances, positions
@@ -213,13 +220,15 @@ class SearchEngine:
         """
         index = self._choose("within_radius", len(query_codes), rows, algorithm)
         n_threads = self._n_threads(n_jobs, len(query_codes))
-        tables = self._tables_for("within_radius", radius, query_codes, rows, algorithm)
+        kind = "within_radius", radius, len(query_codes) >= _FEWEST_IN_BATCH
+        tables = self._tables_for(kind, query_codes, rows, algorithm)
 
         def search(queries):
             if tables is None:
                 return index.within_radius(queries, radius, rows)
             budget = self._table_budget(len(query_codes))
             *found, finished = tables.within_radius(queries, radius, budget)
+            self._learn(kind, finished)
             if finished.all():
                 return tuple(found)
             return _interleave(finished, found, index.within_radius(queries[~finished], radius))
@@ -262,28 +271,28 @@ class SearchEngine:
         numpy_seconds = n_queries * n_searched * -(-self.n_bytes // 8) * _NUMPY_SECONDS_PER_WORD
         return self._break_even.is_reached(numpy_seconds)
 
-    def _tables_for(self, search, limit, query_codes, rows, algorithm):
+    def _tables_for(self, kind, query_codes, rows, algorithm):
         """Return the tables of substrings if they are to be searched, and build them where that is worthwhile.
 
-        Neither the decision nor the tables are made before exhaustive searches have taken as long as they take.
+        Neither the decision nor the tables are made before exhaustive searches have taken as long as they take. A kind
+        of search is its name, its limit, and whether there are many queries.
         """
-        if algorithm == "brute" or rows is not None:
+        if algorithm == "brute" or rows is not None or not self._verdicts.get(kind, True):
             return None
         if algorithm == "mih":
             return self._built_tables() if self.n_samples > 0 and find_spec("numba") is not None else None
         flat = self._flat
         if flat is None or self.n_samples < _FEWEST_CODES_FOR_TABLES or self.n_bytes > _MAX_TABLE_BYTES:
             return None
-        kind = (search, limit, len(query_codes) >= _FEWEST_IN_BATCH)
         flat_seconds = self._flat_seconds(len(query_codes))
         if kind not in self._verdicts:
             seconds = self._undecided_seconds.get(kind, 0.0) + len(query_codes) * flat_seconds
             self._undecided_seconds[kind] = seconds
             if seconds < _SECONDS_TO_DECIDE:
                 return None
-            self._verdicts[kind] = self._decide(search, limit, query_codes, flat, flat_seconds)
-        if not self._verdicts[kind]:
-            return None
+            self._verdicts[kind] = self._decide(*kind[:2], query_codes, flat, flat_seconds)
+            if not self._verdicts[kind]:
+                return None
         if self._tables is None:
             self._seconds_without_tables += len(query_codes) * flat_seconds
             if self._seconds_without_tables < self.n_samples * _SECONDS_TO_BUILD_PER_CODE:
@@ -303,6 +312,14 @@ class SearchEngine:
         return worthwhile(
             flat.some_codes(_CODES_TO_DECIDE_BY), self.n_samples, queries, limits, _CAUTION * flat_seconds
         )
+
+    def _learn(self, kind, finished):
+        """Give the tables up for a kind of search if they leave most of its queries to an exhaustive search."""
+        with self._lock:
+            self._n_asked[kind] += len(finished)
+            self._n_left[kind] += np.count_nonzero(~finished)
+            if self._n_asked[kind] >= _QUERIES_TO_GIVE_UP_AFTER and 2 * self._n_left[kind] > self._n_asked[kind]:
+                self._verdicts[kind] = False
 
     def _built_tables(self):
         with self._lock:

@@ -75,6 +75,21 @@ def test_tables_wait_until_searches_took_as_long_as_building_them(eager, monkeyp
     assert built == [False, False, True, True]
 
 
+def test_tables_that_leave_most_queries_unanswered_are_given_up(eager):
+    """Searching random codes with algorithm="mih" took up to three times as long as an exhaustive search, each time."""
+    rng = np.random.RandomState(0)
+    engine = SearchEngine(clustered_codes(rng, 20_000, 8, 32))
+    queries = clustered_codes(rng, 20, 8, 32)
+    expected = np.argsort(hamming_distances(queries, engine.codes()), axis=1, kind="stable")[:, :5]
+    asked = []
+    for _ in range(3):
+        np.testing.assert_array_equal(engine.nearest(queries, 5, algorithm="mih")[1], expected)
+        asked.append(engine._n_asked.total())
+    assert asked == [20, 20, 20]
+    engine.nearest(queries, 4, algorithm="mih")
+    assert engine._n_asked.total() == 40
+
+
 def test_brute_never_builds_tables(eager):
     rng = np.random.RandomState(0)
     engine = SearchEngine(clustered_codes(rng, 20_000, 8, 1))
