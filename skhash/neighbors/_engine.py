@@ -32,8 +32,6 @@ _SECONDS_TO_DECIDE = 0.05
 _QUERIES_TO_DECIDE_BY, _CODES_TO_DECIDE_BY = 16, 2**16
 # Queries of a kind after which tables are given up for it if they left most of them unanswered.
 _QUERIES_TO_GIVE_UP_AFTER = 16
-# Searches of random codes, whose tables no cache holds, took up to twice as long as predicted.
-_CAUTION = 0.5
 
 
 class SearchEngine:
@@ -309,9 +307,7 @@ class SearchEngine:
             limits = flat.nearest(queries, limit)[0][:, -1]
         else:
             limits = np.full(len(queries), min(limit, 8 * self.n_bytes))
-        return worthwhile(
-            flat.some_codes(_CODES_TO_DECIDE_BY), self.n_samples, queries, limits, _CAUTION * flat_seconds
-        )
+        return worthwhile(flat.some_codes(_CODES_TO_DECIDE_BY), self.n_samples, queries, limits, flat_seconds)
 
     def _learn(self, kind, finished):
         """Give the tables up for a kind of search if they leave most of its queries to an exhaustive search."""
@@ -332,7 +328,7 @@ class SearchEngine:
     def _table_budget(self, n_queries):
         from ._multi_index import SHARE_OF_FLAT
 
-        return SHARE_OF_FLAT * _CAUTION * self._flat_seconds(n_queries)
+        return SHARE_OF_FLAT * self._flat_seconds(n_queries)
 
     def _flat_seconds(self, n_queries):
         """What an exhaustive search is expected to take a query."""
