@@ -83,6 +83,8 @@ class Rival:
 
 
 class Ours(Rival):
+    """This package's search."""
+
     def __init__(self, algorithm):
         self.name = f"skhash {algorithm}"
         self.algorithm = algorithm
@@ -97,6 +99,8 @@ class Ours(Rival):
 
 
 class FaissRival(Rival):
+    """What the binary indexes of faiss have in common."""
+
     def build(self, codes):
         faiss.omp_set_num_threads(N_BUILD_THREADS)
         self.index = self.make(8 * codes.shape[1])
@@ -104,7 +108,7 @@ class FaissRival(Rival):
         self.index.add(codes)
 
     def train(self, codes):
-        pass
+        """Only inverted lists are trained."""
 
     def search(self, queries, n_neighbors, n_threads, **settings):
         faiss.omp_set_num_threads(n_threads)
@@ -118,6 +122,8 @@ class FaissRival(Rival):
 
 
 class FaissFlat(FaissRival):
+    """Exhaustive search, by a heap or by counting."""
+
     name = "faiss BinaryFlat"
     n_queries = 64
 

@@ -146,18 +146,12 @@ class FlatIndex:
         return np.concatenate(codes)
 
     def nearest(self, query_codes, n_neighbors, rows=None, n_parts=1, run=map):
-        """Find the nearest codes of each query.
+        """Find the nearest codes of each query, as `BruteIndex.nearest` does.
 
         Parameters
         ----------
-        query_codes : ndarray of shape (n_queries, n_bytes), dtype uint8
-            Packed codes.
-
-        n_neighbors : int
-            How many, at most the number of codes searched.
-
-        rows : ndarray of shape (n_rows,), dtype int64, default=None
-            The positions to search; all by default.
+        query_codes, n_neighbors, rows
+            As there.
 
         n_parts : int, default=1
             Number of parts of the database that are searched apart from each other.
@@ -167,11 +161,8 @@ class FlatIndex:
 
         Returns
         -------
-        distances : ndarray of shape (n_queries, n_neighbors), dtype int32
-            Rising along each row.
-
-        positions : ndarray of shape (n_queries, n_neighbors), dtype int64
-            Equal distances come by rising position.
+        distances, positions : ndarray of shape (n_queries, n_neighbors)
+            As there.
         """
         valid, n_valid = self._valid_words(rows), self.n_samples if rows is None else len(rows)
         n_sampled, rank = self._sample(n_neighbors, n_valid)
@@ -185,30 +176,7 @@ class FlatIndex:
         return distances, self._positions_of(slots)
 
     def within_radius(self, query_codes, radius, rows=None):
-        """Find all codes within a radius of each query.
-
-        Parameters
-        ----------
-        query_codes : ndarray of shape (n_queries, n_bytes), dtype uint8
-            Packed codes.
-
-        radius : float
-            Largest distance, inclusive.
-
-        rows : ndarray of shape (n_rows,), dtype int64, default=None
-            The positions to search; all by default.
-
-        Returns
-        -------
-        counts : ndarray of shape (n_queries,), dtype int64
-            Number of neighbours of each query.
-
-        distances : ndarray of shape (counts.sum(),), dtype int32
-            Distances, query after query, rising within each.
-
-        positions : ndarray of shape (counts.sum(),), dtype int64
-            Equal distances come by rising position.
-        """
+        """Find all codes within a radius of each query, as `BruteIndex.within_radius` does."""
         valid, blocks = self._valid_words(rows), self.blocks
         radius = min(int(radius), self._blocks.n_bits) if math.isfinite(radius) else self._blocks.n_bits
         counts, distances, slots = [], [], []

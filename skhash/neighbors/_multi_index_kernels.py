@@ -125,7 +125,7 @@ def build_table(words, n_words, start, length, directory, n_before, entries):
 
 @_jit
 def _next_flips(flips):
-    """The next larger word with as many ones (Gosper's hack)."""
+    """The next larger word with as many ones (Gosper, HAKMEM, item 175)."""
     zeros = np.uint64(trailing_zeros(flips))
     carried = flips + (_ONE << zeros)
     return carried | ((carried ^ flips) >> np.uint64(2)) >> zeros

@@ -25,18 +25,12 @@ class StreamedIndex:
         self._make_index = make_index
 
     def nearest(self, query_codes, n_neighbors, rows=None, n_parts=1, run=map):
-        """Find the nearest codes of each query.
+        """Find the nearest codes of each query, as `BruteIndex.nearest` does.
 
         Parameters
         ----------
-        query_codes : ndarray of shape (n_queries, n_bytes), dtype uint8
-            Packed codes.
-
-        n_neighbors : int
-            How many, at most the number of codes searched.
-
-        rows : ndarray of shape (n_rows,), dtype int64, default=None
-            The rows to search, rising; all by default.
+        query_codes, n_neighbors, rows
+            As there.
 
         n_parts : int, default=1
             Number of parts of the database that are searched apart from each other.
@@ -46,11 +40,8 @@ class StreamedIndex:
 
         Returns
         -------
-        distances : ndarray of shape (n_queries, n_neighbors), dtype int32
-            Rising along each row.
-
-        positions : ndarray of shape (n_queries, n_neighbors), dtype int64
-            Equal distances come by rising position.
+        distances, positions : ndarray of shape (n_queries, n_neighbors)
+            As there.
         """
 
         def search_part(part):
@@ -66,30 +57,7 @@ class StreamedIndex:
         return merge_nearest(parts, n_neighbors)
 
     def within_radius(self, query_codes, radius, rows=None):
-        """Find all codes within a radius of each query.
-
-        Parameters
-        ----------
-        query_codes : ndarray of shape (n_queries, n_bytes), dtype uint8
-            Packed codes.
-
-        radius : float
-            Largest distance, inclusive.
-
-        rows : ndarray of shape (n_rows,), dtype int64, default=None
-            The rows to search, rising; all by default.
-
-        Returns
-        -------
-        counts : ndarray of shape (n_queries,), dtype int64
-            Number of neighbours of each query.
-
-        distances : ndarray of shape (counts.sum(),), dtype int32
-            Distances, query after query, rising within each.
-
-        positions : ndarray of shape (counts.sum(),), dtype int64
-            Equal distances come by rising position.
-        """
+        """Find all codes within a radius of each query, as `BruteIndex.within_radius` does."""
         owners, distances, positions = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.int64)]
         for start, index, piece_rows in self._pieces(rows, 0, 1):
             counts, found_distances, found_positions = index.within_radius(query_codes, radius, piece_rows)
