@@ -560,12 +560,16 @@ def to_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
     Returns
     -------
     words : ndarray of shape (n_words, n_samples), dtype uint64
-        The same bits, padded with zeros to whole words; only good for counting.
+        The same bits, padded with zeros to whole words; only good for counting. Not to be written to: codes of one word
+        are not copied.
     """
     n_samples, n_bytes = codes.shape
-    padded = np.zeros((n_samples, -(-n_bytes // 8) * 8), dtype=np.uint8)
-    padded[:, :n_bytes] = codes
-    return np.ascontiguousarray(padded.view(np.uint64).T)
+    padded = codes
+    if n_bytes % 8:
+        padded = np.zeros((n_samples, -(-n_bytes // 8) * 8), dtype=np.uint8)
+        padded[:, :n_bytes] = codes
+    # Counting bits of words that begin anywhere in memory is slow, and compiled loops refuse them.
+    return np.require(np.ascontiguousarray(padded).view(np.uint64).T, requirements=["C_CONTIGUOUS", "ALIGNED"])
 
 
 def word_distances(query_words: NDArray[np.uint64], database_words: NDArray[np.uint64]) -> NDArray[np.uint16]:

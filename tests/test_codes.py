@@ -20,6 +20,7 @@ from skhash.codes import (
     pack_bits,
     paired_hamming_distances,
     to_signs,
+    to_words,
     truncate_codes,
     unpack_codes,
 )
@@ -235,3 +236,15 @@ def test_codes_of_different_widths_are_not_compared():
 def test_unsigned_signs_are_refused():
     with pytest.raises(ValueError, match="uint8"):
         to_signs([[0]], dtype=np.uint8)
+
+
+def test_words_of_codes_that_begin_anywhere_in_memory_count_the_same_bits():
+    rng = np.random.RandomState(0)
+    codes = rng.randint(0, 256, (50, 8)).astype(np.uint8)
+    memory = np.empty(50 * 8 + 1, dtype=np.uint8)
+    shifted = memory[1:].reshape(50, 8)
+    shifted[:] = codes
+    words = to_words(shifted)
+    assert words.flags.aligned
+    np.testing.assert_array_equal(words[0], codes.view(np.uint64)[:, 0])
+    assert np.shares_memory(to_words(codes), codes)
