@@ -1,145 +1,69 @@
-"""Deep supervised hashing: the boundary between scikit-learn and skorch."""
+"""What deep hashers share: the boundary between scikit-learn and skorch, and the way of rows to a network."""
 
+import copy
+import os
+from abc import ABCMeta, abstractmethod
+from itertools import islice
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from pathlib import Path
 
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
+from .._images import (
+    CHANNELS,
+    HOW_TO_SCALE,
+    UnreadableImage,
+    check_images,
+    is_pil_image,
+    prefetch,
+    raise_unreadable,
+    read_or_report,
+)
 from .._optional import import_optional
 from .._sklearn import Interval, StrOptions
-from .._validation import all_finite, check_finite
+from .._validation import all_finite
+from ..codes import pack_bits
 from ..hashers._base import BaseHasher
-from ._labels import encode_labels, validation_rows
+
+# Larger arrays of images, and files, are taken for photographs, which a pretrained backbone sees at this size.
+_SMALL_IMAGE, _BACKBONE_SIZE = 64, 160
+
+# Images that pass through the network together when they are hashed: always as many, because convolutions of another
+# number round differently. Few on a CPU, where one query should not wait for many.
+_IMAGES_TOGETHER = {"cpu": 8, "cuda": 256}
+
+# Images that a network learns the scale of its inputs from.
+_IMAGES_TO_LEARN = 2048
+
+_UNREADABLE = (
+    "Remove such images and their labels first, with skhash.features.find_unreadable_images(X); with a checkpoint_dir "
+    "a file that is mended lets the training go on."
+)
 
 
-class _GivenLabels(NamedTuple):
-    """What the caller passed, unchecked: features are checked first."""
+class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
+    """Base of hashers that train a network: rows of features or images in, packed binary codes out.
 
-    y: Any
-    classes: Any
-
-
-class DeepSupervisedHasher(BaseHasher):
-    r"""Hash with a network trained on labels.
-
-    A network maps features to `n_bits` real numbers, a loss of the literature compares them with the labels, and a
-    gradient method minimizes its mean over batches. The signs of what the loss projects the outputs to are the bits.
-    Rows without a label take no part in the training.
-
-    Parameters
-    ----------
-    n_bits : int, default=32
-        Code length.
-
-    loss : str or HashLoss, default="orthohash"
-        What to minimize: a loss with the settings of its paper by name, one of the keys of
-        ``skhash.deep.losses.LOSSES``, or a loss object with settings of its own, which is copied.
-
-    network : {"auto", "linear", "mlp"}, nn.Module or callable, default="auto"
-        The network. "linear" is a :class:`~skhash.deep.networks.LinearHead`; "mlp", which "auto" takes for features, an
-        :class:`~skhash.deep.networks.MLPHead`: both standardize the features. A module is copied; a callable takes
-        `n_features` and `n_bits` and returns a module. A module with a method ``learn_inputs(features)`` is shown the
-        training rows once, before the training.
-
-    max_epochs : int, default=50
-        Passes over the training rows of one fit.
-
-    batch_size : int, default=128
-        Rows of one step of the optimizer. A single row that remains joins the batch before.
-
-    lr : float, default=0.001
-        Learning rate.
-
-    optimizer : {"adam", "adamw", "sgd"} or type, default="adam"
-        The gradient method; "sgd" has a momentum of 0.9. Or a class of optimizers of torch.
-
-    weight_decay : float, default=0.0001
-        Passed to the optimizer.
-
-    lr_schedule : {"cosine"} or None, default=None
-        How the learning rate changes from epoch to epoch: from `lr` towards 0 along a cosine, or not at all.
-
-    validation_fraction : float or None, default=0.1
-        Share of the labelled training rows, at most 2000 in all, that is held out of the training, class by class.
-        After each epoch they are ranked by Hamming distance, each against the others, and the weights with the highest
-        tie-aware mean average precision are kept. None, or fewer than two such rows of every class, trains on all rows
-        and keeps the last weights.
-
-    early_stopping : int or None, default=10
-        Epochs without a better validation after which the training stops. None never stops early.
-
-    device : str, default="auto"
-        Torch device, such as "cpu" or "cuda:1"; "auto" takes CUDA where it is available.
-
-    random_state : int, RandomState instance or None, default=None
-        Seed of the weights, the order of the rows and the rows held out. The same seed gives the same codes on a CPU,
-        whatever the number of threads that torch, OpenMP or BLAS are set to.
-
-    verbose : int, default=0
-        Whether to print a line per epoch: loss, validation mAP, balance of the validation bits (1 where each bit is 1
-        for half of the rows, 0 where all are constant) and training rows per second.
-
-    n_jobs : int or None, default=None
-        Number of CPU threads of the training; None means 1 and -1 means one per processor. Another number rounds
-        differently, and gives slightly different weights.
-
-    warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last fit, as `partial_fit` does.
-
-    net_params : dict or None, default=None
-        More parameters of the skorch net, such as ``{"optimizer__amsgrad": True, "callbacks": [...]}``.
-
-    Attributes
-    ----------
-    net_ : skorch.NeuralNet
-        The trained net, with the network in ``module_``, the loss in ``criterion_`` and a record of each epoch in
-        ``history``.
-
-    classes_ : ndarray of shape (n_classes,)
-        The classes, sorted; the numbers of the columns for indicators.
-
-    n_bits_ : int
-        Code length.
-
-    n_features_in_ : int
-        Number of features seen during `fit`.
-
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, when all are strings.
-
-    See Also
-    --------
-    skhash.ITQ : Learns without labels and without torch.
-
-    Notes
-    -----
-    Networks compute in float32. Rows are hashed in blocks of fixed size, each on one thread, so that the code of a row
-    depends neither on the rows beside it nor on the number of threads.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_digits
-    >>> from skhash.deep import DeepSupervisedHasher
-    >>> X, y = load_digits(return_X_y=True)
-    >>> hasher = DeepSupervisedHasher(16, max_epochs=2, random_state=0).fit(X, y)
-    >>> hasher.transform(X[:1]).shape
-    (1, 2)
+    A subclass supplies ``_train(X, y, net)``, which trains a net, or a new one where it is None, and returns it.
     """
 
     _parameter_constraints: dict = {
         **BaseHasher._parameter_constraints,
         "loss": [str, callable],
         "network": [str, callable],
+        "image_size": [Interval(Integral, 8, None, closed="left"), None],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "optimizer": [StrOptions({"adam", "adamw", "sgd"}), callable],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "lr_schedule": [StrOptions({"cosine"}), None],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
-        "early_stopping": [Interval(Integral, 1, None, closed="left"), None],
+        "augment": [StrOptions({"auto"}), callable, None],
+        "mixed_precision": [StrOptions({"auto"}), "boolean"],
+        "checkpoint_dir": [str, os.PathLike, None],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -148,203 +72,241 @@ class DeepSupervisedHasher(BaseHasher):
         "net_params": [dict, None],
     }
 
-    def __init__(
-        self,
-        n_bits=32,
-        *,
-        loss="orthohash",
-        network="auto",
-        max_epochs=50,
-        batch_size=128,
-        lr=0.001,
-        optimizer="adam",
-        weight_decay=0.0001,
-        lr_schedule=None,
-        validation_fraction=0.1,
-        early_stopping=10,
-        device="auto",
-        random_state=None,
-        verbose=0,
-        n_jobs=None,
-        warm_start=False,
-        net_params=None,
-    ):
-        self.n_bits = n_bits
-        self.loss = loss
-        self.network = network
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.optimizer = optimizer
-        self.weight_decay = weight_decay
-        self.lr_schedule = lr_schedule
-        self.validation_fraction = validation_fraction
-        self.early_stopping = early_stopping
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
-        self.n_jobs = n_jobs
-        self.warm_start = warm_start
-        self.net_params = net_params
+    @abstractmethod
+    def _train(self, X, y, net):
+        """Train a net, or a new one, on checked rows; return it."""
 
-    def fit(self, X, y=None):
-        """Train the network.
+    def _fit(self, X, y):
+        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.net_ = self._train(X, y, None)
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training features.
-
-        y : array-like of shape (n_samples,) or (n_samples, n_classes)
-            Classes, numbers or strings, with the number -1 for rows without a label; or indicators of zeros and ones,
-            with rows of zeros for those without a label.
-
-        Returns
-        -------
-        self : object
-            Fitted hasher.
-
-        Raises
-        ------
-        ImportError
-            If torch or skorch is not installed.
-        TypeError
-            If `loss` or `network` is no such object, or `X` is sparse.
-        ValueError
-            If a parameter is out of its range, `X` holds NaN or infinity, `y` is missing, of another length or no array
-            of labels, fewer than two rows have a label, the network does not map features to bits, the loss cannot
-            take the labels, or the training ends in numbers that are not finite.
-        """
-        if self.warm_start and hasattr(self, "n_bits_"):
-            return self.partial_fit(X, y)
-        return super().fit(X, _GivenLabels(y, None))
-
-    def partial_fit(self, X, y=None, classes=None):
-        """Go on training with more rows, for `max_epochs` epochs.
-
-        Stored codes are not updated: hash the database again. The weights, the state of the optimizer and the loss are
-        those of the last call; the earlier rows are not seen again.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            More training features.
-
-        y : array-like of shape (n_samples,) or (n_samples, n_classes)
-            Their labels, as in `fit`.
-
-        classes : array-like of shape (n_classes,), default=None
-            All classes that will ever occur, for the first call; without it they are those of the first `y`.
-
-        Returns
-        -------
-        self : object
-            Fitted hasher.
-
-        Raises
-        ------
-        ValueError
-            As in `fit`, or if `n_bits` was changed, or `y` holds a class that the first call did not know.
-        """
-        name = type(self).__name__
-        if not hasattr(self, "n_bits_"):
-            return super().fit(X, _GivenLabels(y, classes))
+    def _go_on(self, X, y):
+        """Train the net that there is with more rows."""
         self._validate_params()
         if self.n_bits != self.n_bits_:
             raise ValueError(
-                f"{name}: n_bits={self.n_bits} differs from the {self.n_bits_} bits fitted so far; set "
+                f"{type(self).__name__}: n_bits={self.n_bits} differs from the {self.n_bits_} bits fitted so far; set "
                 "warm_start=False and call fit to start again."
             )
-        X = self._check_features(X, reset=False)
-        check_finite(self, X)
-        self._train(X, encode_labels(name, y, self.classes_), self.net_)
+        self._train(self._check_rows(X), y, self.net_)
         return self
 
-    def _fit(self, X, y):
-        targets = encode_labels(type(self).__name__, y.y, y.classes)
-        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.net_ = self._train(X, targets, None)
-        self.classes_ = targets.classes
+    def project(self, X):
+        """Compute the real-valued projections whose signs are the bits.
 
-    def _train(self, X, targets, net):
-        """Train a net, or a new one, on checked features and encoded labels."""
-        name = type(self).__name__
-        for package in ("torch", "skorch"):
-            import_optional(package, extra="deep", feature=name)
-        from . import _training
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or images
+            Features or images, whichever the hasher was fitted on.
 
-        if len(targets.indicators) != len(X):
-            raise ValueError(f"{name}: X has {len(X)} rows and y {len(targets.indicators)}; pass one label per row.")
-        n_epochs_before = len(net.history) if net is not None else 0
-        random = np.random.default_rng([self._seed, 0, n_epochs_before])
-        held_out = validation_rows(targets, self.validation_fraction, random)
-        rows = np.setdiff1d(targets.labelled, held_out, assume_unique=True)
-        if len(rows) < 2:
-            raise ValueError(f"{name}: y labels {len(rows)} row; label at least 2, and better 10 of every class.")
-        features, indicators = _training.as_tensors(self._single_precision(X[rows]), targets.indicators[rows])
-        device = _training.check_device(self.device if net is None else net.device, name=name)
-        with _training.isolated_torch(1 if self.n_jobs is None else effective_n_jobs(self.n_jobs), device):
-            if net is None:
-                net = self._new_net(features, indicators, device)
-            else:
-                # What the loss remembers of each row is of the rows before.
-                net.criterion_.set_rows(indicators.to(device))
-            net.batch_size = self.batch_size
-            validation = None
-            if len(held_out):
-                (shown,) = _training.as_tensors(self._single_precision(X[held_out]))
-                validation = _training.Validation(shown.to(device), targets.labels[held_out])
-            plan = _training.Plan(
-                name=name,
-                epochs=self.max_epochs,
-                lr=self.lr,
-                lr_schedule=self.lr_schedule,
-                patience=self.early_stopping,
-                seed=self._seed,
-                verbose=bool(self.verbose),
-                validation=validation,
+        Returns
+        -------
+        projections : ndarray of shape (n_samples, n_bits)
+            float64 for float64 features, else float32. A row's values do not depend on the other rows.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the hasher is not fitted.
+        ValueError
+            If `X` holds NaN or infinity, has another number of features than the training data, or an image cannot be
+            read.
+        """
+        check_is_fitted(self)
+        if self.image_shape_ is None:
+            self._refuse_images(X)
+            return super().project(X)
+        return self._hash_images(X, lambda projections: projections)
+
+    def transform(self, X):
+        """Hash features or images to packed codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or images
+            Features or images, whichever the hasher was fitted on.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, ceil(n_bits / 8)), dtype uint8
+            ``pack_bits(project(X) >= 0)``.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the hasher is not fitted.
+        ValueError
+            If `X` holds NaN or infinity, has another number of features than the training data, or an image cannot be
+            read.
+        """
+        check_is_fitted(self)
+        if self.image_shape_ is None:
+            self._refuse_images(X)
+            return super().transform(X)
+        return self._hash_images(X, lambda projections: pack_bits(projections >= 0))
+
+    def _check_training_rows(self, X):
+        if not holds_images(X):
+            self._refuse_image_like(X)
+            X = super()._check_training_rows(X)
+            self.image_shape_ = None
+            return X
+        images = check_images(X, name=type(self).__name__)
+        if len(images) < 2:
+            raise ValueError(f"{type(self).__name__}: got 1 image, but a minimum of 2 is required; pass more.")
+        for name in ("n_features_in_", "feature_names_in_"):
+            vars(self).pop(name, None)
+        self.image_shape_ = self._choose_image_shape(images)
+        return images
+
+    def _check_rows(self, X):
+        """Check more rows of the kind that was fitted."""
+        if self.image_shape_ is not None:
+            return self._check_more_images(X)
+        self._refuse_images(X)
+        return super()._check_rows(X)
+
+    def _check_more_images(self, X):
+        if not holds_images(X):
+            self._refuse_image_like(X)
+            raise ValueError(
+                f"{type(self).__name__}: was fitted on images, got {_describe(X)}; pass uint8 images or paths, or fit "
+                "on features."
             )
-            net.train(_training.Rows(features.to(device), indicators.to(device)), plan)
-        return net
+        return check_images(X, name=type(self).__name__)
 
-    def _new_net(self, features, indicators, device):
-        from ._training import make_net, seed_torch
-        from .losses import make_loss
-        from .networks import make_network
+    def _refuse_images(self, X):
+        if holds_images(X):
+            raise ValueError(
+                f"{type(self).__name__}: was fitted on features, got images ({_describe(X)}); pass features, or fit on "
+                "images."
+            )
+        self._refuse_image_like(X)
 
-        name = type(self).__name__
-        generator = seed_torch(self._seed, 2)
-        loss = make_loss(self.loss, name=name)
-        network = make_network(self.network, features.shape[1], self.n_bits, name=name)
-        if hasattr(network, "learn_inputs"):
-            network.learn_inputs(features)
-        n_samples, n_classes = indicators.shape
-        try:
-            loss.prepare(self.n_bits, n_classes, n_samples=n_samples, targets=indicators, generator=generator)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-        return make_net(
-            network,
-            loss,
-            optimizer=self.optimizer,
-            lr=self.lr,
-            batch_size=self.batch_size,
-            weight_decay=self.weight_decay,
-            device=device,
-            net_params=self.net_params,
-            name=name,
+    def _refuse_image_like(self, X):
+        n_dimensions = getattr(X, "ndim", 2)
+        if n_dimensions in (3, 4):
+            raise ValueError(
+                f"{type(self).__name__}: Found array with dim {n_dimensions} and dtype {X.dtype}; features have 2 "
+                f"dimensions, and images are uint8: {HOW_TO_SCALE}."
+            )
+
+    def _choose_image_shape(self, images):
+        """Choose the height, the width and the number of channels that the network sees."""
+        is_array = isinstance(images, np.ndarray)
+        n_channels = 3 if not is_array or (images.ndim == 4 and images.shape[3] == 3) else 1
+        if self.image_size is not None:
+            return self.image_size, self.image_size, n_channels
+        is_small = is_array and max(images.shape[1:3]) <= _SMALL_IMAGE
+        if self.network == "efficientnet_lite0" or (self.network == "auto" and not is_small):
+            return _BACKBONE_SIZE, _BACKBONE_SIZE, n_channels
+        if is_array:
+            return *images.shape[1:3], n_channels
+        if self.network == "cnn":
+            return _SMALL_IMAGE, _SMALL_IMAGE, n_channels
+        raise ValueError(
+            f"{type(self).__name__}: image_size=None is unknown for files and a network of your own; set image_size."
         )
 
+    def _inputs(self, X, rows):
+        """Make inputs of some checked rows; torch has to be there."""
+        import torch
+
+        from ._inputs import FeatureInputs, ImageArray, ImageList
+
+        if self.image_shape_ is None:
+            return FeatureInputs(torch.from_numpy(self._single_precision(X[rows])))
+        device = torch.device("cpu")
+        pixels = self._pixels(X)
+        if pixels is not None:
+            return ImageArray(pixels, rows, device)
+        return ImageList(X, rows, self.image_shape_, device, n_jobs=self.n_jobs, name=type(self).__name__)
+
+    def _pixels(self, images):
+        """View an array of images as the network sees them; None where they have to be decoded or resized."""
+        if not isinstance(images, np.ndarray):
+            return None
+        pixels = images if images.ndim == 4 else images[..., np.newaxis]
+        return pixels if pixels.shape[1:] == self.image_shape_ else None
+
+    def _run(self, net, told, plan, *, make):
+        """Train a net for the time of a plan.
+
+        Parameters
+        ----------
+        net : HashingNet or None
+            The net so far.
+
+        told : callable
+            Given the inputs and the network, returns what the loss is told of each row, a tensor.
+
+        plan : Plan
+            Without the parts that depend on the network.
+
+        make : callable
+            Given the inputs, the network and the tensor, prepares the loss of a new net; or, given the loss, tells it
+            of new rows.
+        """
+
     def _project_rows(self, X):
-        from . import _training
+        import torch
+
+        from ._torch_state import torch_threads
 
         if not all_finite(X):
             # The base names the place. A network may squash infinity to an ordinary number.
             return np.full((*X.shape[:-1], self.n_bits_), np.nan, dtype=X.dtype)
         # A copy, because the caller's memory may be read-only, and a network may work in place.
         blocks = self._single_precision(X, copy=True)
-        with _training.torch_threads(1):
-            return np.stack([self.net_.project(*_training.as_tensors(block)).numpy() for block in blocks])
+        with torch_threads(1):
+            return np.stack([self.net_.project(torch.from_numpy(block)).numpy() for block in blocks])
+
+    def _hash_images(self, X, finish):
+        """Project blocks of images, on as many threads as torch uses, and pass each block's projections on."""
+        import torch
+
+        images = self._check_more_images(X)
+        pixels, size = self._pixels(images), _IMAGES_TOGETHER[torch.device(self.net_.device).type]
+        n_blocks, n_threads = -(-len(images) // size), torch.get_num_threads()
+        blocks = prefetch(
+            lambda number: self._project_images(images, pixels, number * size, size),
+            n_blocks,
+            n_jobs=n_threads,
+            ahead=4 * n_threads,
+        )
+        results = []
+        for block in blocks:
+            if isinstance(block, UnreadableImage):
+                raise_unreadable(block, name=type(self).__name__, advice=_UNREADABLE)
+            results.append(finish(block))
+        return np.concatenate(results)
+
+    def _project_images(self, images, pixels, start, size):
+        import torch
+
+        from ._inputs import to_network
+        from ._torch_state import torch_threads
+
+        stop = min(start + size, len(images))
+        block = np.zeros((size, *self.image_shape_), dtype=np.uint8)
+        if pixels is not None:
+            block[: stop - start] = pixels[start:stop]
+        else:
+            color = next(color for color, n_channels in CHANNELS.items() if n_channels == self.image_shape_[2])
+            options = {"size": self.image_shape_[:2], "color": color, "name": type(self).__name__}
+            for index in range(start, stop):
+                image = read_or_report(images[index], index, **options)
+                if isinstance(image, UnreadableImage):
+                    return image
+                block[index - start] = image
+        with torch_threads(1):
+            projections = self.net_.project(to_network(torch.from_numpy(block)))[: stop - start].numpy()
+        if not all_finite(projections):
+            raise ValueError(
+                f"{type(self).__name__}: the network maps an image of {start}-{stop - 1} to numbers that are not "
+                "finite; train again with a lower lr."
+            )
+        return projections
 
     def _single_precision(self, X, *, copy=None):
         """Cast finite features to a C-contiguous float32 array; a copy only where needed, or always."""
@@ -356,8 +318,3 @@ class DeepSupervisedHasher(BaseHasher):
             f"{type(self).__name__}: features up to {abs(X).max():.3g} overflow in float32, in which networks compute; "
             "scale them, for example with sklearn.preprocessing.StandardScaler."
         )
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        return tags

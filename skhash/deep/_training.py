@@ -5,19 +5,22 @@ Imported by functions only, because it needs torch.
 
 import copy
 import math
-import os
-import threading
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
 
+from .._optional import import_optional
 from ..codes import pack_bits
 from ..metrics import mean_average_precision
+from ._inputs import Inputs
+from ._torch_state import seed_torch
 
 _OPTIMIZERS = {
     "adam": (torch.optim.Adam, {}),
@@ -25,156 +28,91 @@ _OPTIMIZERS = {
     "sgd": (torch.optim.SGD, {"optimizer__momentum": 0.9}),
 }
 
-# Rows that pass through the network together when validation codes are made.
-_BLOCK_ROWS = 1024
+# The part of a network that was trained before, and its share of the learning rate.
+_BACKBONE, _BACKBONE_RATE = "backbone.*", 0.1
+
+# Rows of features, and images, that pass through the network together when validation codes are made.
+_BLOCK_ROWS, _BLOCK_IMAGES = 1024, 128
 
 # Outputs that no sound training comes to, and that losses may be expected to overflow for.
 _LARGE_OUTPUT = 1e6
 
-_training_lock = threading.RLock()
-_threads_lock = threading.Lock()
-_n_limited = 0
-_n_threads_outside = 1
-
-
-def _forget_locks():
-    """A child of a fork would wait for ever for a lock that some other thread held at that moment."""
-    global _training_lock, _threads_lock
-    _training_lock, _threads_lock = threading.RLock(), threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_locks)
-
-
-@contextmanager
-def torch_threads(n_threads):
-    """Hold torch to a number of CPU threads in the calling thread, because sums round by how they are divided.
-
-    The setting that the first caller found is put back by everyone who leaves: a thread that starts meanwhile would
-    take the limit of another one for its own.
-
-    Parameters
-    ----------
-    n_threads : int
-        Number of threads.
-    """
-    global _n_limited, _n_threads_outside
-    with _threads_lock:
-        if not _n_limited:
-            _n_threads_outside = torch.get_num_threads()
-        _n_limited += 1
-        torch.set_num_threads(n_threads)
-    try:
-        yield
-    finally:
-        with _threads_lock:
-            torch.set_num_threads(_n_threads_outside)
-            _n_limited -= 1
-
-
-@contextmanager
-def isolated_torch(n_threads, device):
-    """Lend torch's only random state to one training at a time, and put it back afterwards.
-
-    Parameters
-    ----------
-    n_threads : int
-        Number of CPU threads.
-
-    device : torch.device
-        Where the training runs.
-    """
-    cuda_devices = [device] if device.type == "cuda" else []
-    with _training_lock, torch.random.fork_rng(cuda_devices), torch_threads(n_threads):
-        yield
-
-
-def as_tensors(*arrays):
-    """Turn arrays into tensors that share their memory.
-
-    Parameters
-    ----------
-    *arrays : ndarray
-        Writable arrays.
-
-    Returns
-    -------
-    tensors : list of tensor
-        On the CPU.
-    """
-    return [torch.from_numpy(array) for array in arrays]
-
-
-def seed_torch(seed, *path):
-    """Seed torch's random state, and return a generator of the same seed on the CPU.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the estimator.
-
-    *path : int
-        What the random numbers are for; each path has numbers of its own.
-
-    Returns
-    -------
-    generator : torch.Generator
-        Source of randomness.
-    """
-    number = int(np.random.SeedSequence([seed, *path]).generate_state(1)[0])
-    torch.manual_seed(number)
-    return torch.Generator().manual_seed(number)
+# Batches whose losses are looked at together on a GPU, which would have to wait for each look.
+_BATCHES_A_LOOK = 100
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Features (n, d) and targets (n, n_classes), float32 on the device of the training."""
+    """Inputs of a training, and what the loss is told of each: a tensor of as many rows on the same device."""
 
-    features: torch.Tensor
-    targets: torch.Tensor
+    inputs: Inputs
+    told: torch.Tensor
 
     def __len__(self):
-        return len(self.features)
+        return len(self.inputs)
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Features (n, d) on the device of the training, and the labels that rankings are scored by."""
+    """Inputs, and the labels that rankings are scored by."""
 
-    features: torch.Tensor
+    inputs: Inputs
     labels: NDArray
 
 
 @dataclass
 class Plan:
-    """What a training is told: how long, how fast, what to watch and what to say."""
+    """What a training is told: how long, how fast, what to watch, what to say and what to keep."""
 
     name: str
     epochs: int
+    batch_size: int
     lr: float
-    lr_schedule: str | None
-    patience: int | None
     seed: int
-    verbose: bool
-    validation: Validation | None
+    lr_schedule: str | None = None
+    patience: int | None = None
+    verbose: bool = False
+    validation: Validation | None = None
+    augment: Callable | None = None
+    mixed_precision: bool = False
+    terms: list = field(default_factory=list)
+    checkpoint: Path | None = None
+    fingerprint: str = ""
 
 
-class _Batches:
-    """Iterate over the batches of an epoch in random order: rows are taken by index, never one by one."""
+class Batches:
+    """Iterate over the batches of an epoch in random order: rows are taken by index, never one by one.
+
+    Parameters
+    ----------
+    rows : Rows
+        Rows of the training.
+
+    batch_size : int
+        Rows of a batch.
+
+    generator : torch.Generator
+        Source of the order, on the CPU.
+    """
 
     def __init__(self, rows, batch_size, generator):
-        self.rows, self.batch_size, self.generator = rows, batch_size, generator
+        self.rows, self.generator = rows, generator
+        n_rows = len(rows)
+        self.sizes = [batch_size] * (n_rows // batch_size)
+        rest = n_rows % batch_size
+        # A batch norm cannot learn from a single row, so that it joins the batch before.
+        if rest == 1 and self.sizes:
+            self.sizes[-1] += 1
+        elif rest:
+            self.sizes.append(rest)
+
+    def __len__(self):
+        return len(self.sizes)
 
     def __iter__(self):
-        order = torch.randperm(len(self.rows), generator=self.generator).to(self.rows.features.device)
-        starts = list(range(0, len(order), self.batch_size))
-        # A batch norm cannot learn from a single row, so that it joins the batch before.
-        if len(starts) > 1 and len(order) - starts[-1] == 1:
-            starts.pop()
-        for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
-            positions = order[start:end]
-            yield self.rows.features[positions], (self.rows.targets[positions], positions)
+        order = torch.randperm(len(self.rows), generator=self.generator)
+        for inputs, positions in self.rows.inputs.batches(order, self.sizes):
+            yield inputs, (self.rows.told[positions], positions)
 
 
 class HashingNet(NeuralNet):
@@ -186,17 +124,10 @@ class HashingNet(NeuralNet):
         return []
 
     def get_iterator(self, dataset, training=False):
-        return _Batches(dataset, self.batch_size, self._generator)
+        return Batches(dataset, self._plan.batch_size, self._generator)
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
         """Start no record of the batch: a history of all would grow with the data."""
-
-    def get_loss(self, y_pred, y_true, X=None, training=False):
-        targets, positions = y_true
-        loss = self.criterion_(y_pred, targets, positions)
-        if not math.isfinite(loss.item()):
-            raise ValueError(self._say_why_not_finite(loss.item(), y_pred))
-        return loss
 
     def train(self, rows, plan):
         """Train for some epochs, and end with the weights of the best of them where there is a validation.
@@ -209,7 +140,7 @@ class HashingNet(NeuralNet):
         plan : Plan
             What to do.
         """
-        self._plan, self._n_steps = plan, 0
+        self._plan, self._n_steps, self._unseen = plan, 0, []
         before, n_epochs_before = self._state(), len(self.history)
         try:
             self.notify("on_train_begin", X=rows, y=None)
@@ -222,31 +153,37 @@ class HashingNet(NeuralNet):
             raise
         finally:
             self._set_training(False)
-            self._plan = self._generator = None
+            self._plan = self._generator = self._unseen = None
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         plan = self._plan
-        best, best_score, best_epoch = None, -math.inf, 0
-        for epoch in range(plan.epochs):
+        progress = self._resume() or _Progress()
+        while progress.epoch < plan.epochs and not progress.is_over(plan.patience):
             self._generator = seed_torch(plan.seed, 1, len(self.history))
-            self._set_learning_rate(epoch)
+            self._set_learning_rate(progress.epoch)
             self.criterion_.start_epoch(len(self.history))
+            for term in plan.terms:
+                term.start_epoch(progress.epoch)
             started = time.perf_counter()
             self.notify("on_epoch_begin", dataset_train=X, dataset_valid=plan.validation)
-            self.run_single_epoch(self.get_iterator(X, training=True), True, "train", self.train_step)
+            self._set_training(True)
+            batches = self.get_iterator(X, training=True)
+            with _batch_bar(batches, plan, progress.epoch) as shown:
+                self.run_single_epoch(shown, True, "train", self.train_step)
             self.history.record("samples_per_second", len(X) / (time.perf_counter() - started))
             self._check_weights()
             if plan.validation is not None:
                 score = self._validate()
-                if score > best_score:
-                    best, best_score, best_epoch = self._state(with_optimizer=False), score, epoch
+                if score > progress.best_score:
+                    progress.best, progress.best_score = self._state(with_optimizer=False), score
+                    progress.best_epoch = progress.epoch
             self.notify("on_epoch_end", dataset_train=X, dataset_valid=plan.validation)
             if plan.verbose:
-                print(self._progress_line(epoch), flush=True)
-            if best is not None and plan.patience is not None and epoch - best_epoch >= plan.patience:
-                break
-        if best is not None:
-            self._restore(best)
+                print(self._progress_line(progress.epoch), flush=True)
+            progress.epoch += 1
+            self._save(progress)
+        if progress.best is not None:
+            self._restore(progress.best)
         return self
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
@@ -256,19 +193,40 @@ class HashingNet(NeuralNet):
             self._batch_number = number
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch)
-            total += step["loss"].item() * len(batch[0])
+            total += step["loss"].detach() * len(batch[0])
             n_rows += len(batch[0])
             self._n_steps += 1
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        self.history.record(f"{prefix}_loss", total / n_rows)
+        self._look()
+        self.history.record(f"{prefix}_loss", float(total) / n_rows)
 
-    def project(self, features):
+    def train_step_single(self, batch, **fit_params):
+        """Compute the loss of a batch and its gradients."""
+        inputs, (told, positions) = batch
+        n_views = getattr(self.criterion_, "n_views", None)
+        outputs = [self._outputs(self._augmented(inputs)) for _ in range(n_views or 1)]
+        loss = self.criterion_(outputs[0] if n_views is None else tuple(outputs), told, positions)
+        for term in self._plan.terms:
+            loss = loss + term(self, inputs, outputs[0], told)
+        self._watch(loss, outputs[0])
+        loss.backward()
+        return {"loss": loss, "y_pred": outputs[0]}
+
+    def _augmented(self, inputs):
+        return inputs if self._plan.augment is None else self._plan.augment(inputs)
+
+    def _outputs(self, inputs):
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self._plan.mixed_precision):
+            outputs = self.module_(inputs)
+        return outputs.float()
+
+    def project(self, inputs):
         """Compute what the signs are taken of, in evaluation mode.
 
         Parameters
         ----------
-        features : tensor of shape (n, n_features), dtype float32
-            Rows on any device.
+        inputs : tensor of shape (n, ...), dtype float32
+            Rows as the network takes them, on any device.
 
         Returns
         -------
@@ -276,27 +234,66 @@ class HashingNet(NeuralNet):
             On the CPU.
         """
         with torch.inference_mode():
-            return self.criterion_.project(self.module_(features.to(self.device))).cpu()
+            return self.criterion_.project(self.module_(inputs.to(self.device))).cpu()
 
     def _validate(self):
         """Score the validation rows, each ranked against the others."""
         self._set_training(False)
-        validation = self._plan.validation
-        # Of copies, because a network may begin with a layer that works in place.
-        projections = [self.project(block.clone()) for block in validation.features.split(_BLOCK_ROWS)]
-        bits = torch.cat(projections).numpy() >= 0
-        score = mean_average_precision(pack_bits(bits), None, validation.labels, zero_relevant="skip")
+        inputs, labels = self._plan.validation.inputs, self._plan.validation.labels
+        bits = np.concatenate([self.project(block).numpy() >= 0 for block in in_order(inputs)])
+        score = mean_average_precision(pack_bits(bits), None, labels, zero_relevant="skip")
         self.history.record("valid_map", score)
         self.history.record("bit_balance", float(np.mean(1 - np.abs(2 * bits.mean(axis=0) - 1))))
         return score
 
+    def _parts(self, *, with_optimizer=True):
+        terms = self._plan.terms if with_optimizer else []
+        return [self.module_, self.criterion_] + [self.optimizer_] * with_optimizer + terms
+
     def _state(self, *, with_optimizer=True):
-        parts = [self.module_, self.criterion_] + [self.optimizer_] * with_optimizer
-        return [copy.deepcopy(part.state_dict()) for part in parts]
+        return [copy.deepcopy(part.state_dict()) for part in self._parts(with_optimizer=with_optimizer)]
 
     def _restore(self, state):
-        for part, values in zip((self.module_, self.criterion_, self.optimizer_), state, strict=False):
+        for part, values in zip(self._parts(), state, strict=False):
             part.load_state_dict(values)
+
+    def _resume(self):
+        """Go on from a checkpoint of the same training, if there is one."""
+        from ._checkpoints import read_checkpoint
+
+        plan = self._plan
+        if plan.checkpoint is None:
+            return None
+        kept = read_checkpoint(plan.checkpoint, fingerprint=plan.fingerprint, device=self.device)
+        if kept is None:
+            return None
+        self._restore(kept["parts"])
+        self.history.clear()
+        self.history.extend(kept["history"])
+        progress = _Progress(**kept["progress"])
+        # "before any step" would be a wrong cause of a loss that is not finite.
+        self._n_steps = 1
+        if plan.verbose:
+            print(f"[{plan.name}] goes on after epoch {progress.epoch}/{plan.epochs} of {plan.checkpoint}", flush=True)
+        return progress
+
+    def _save(self, progress):
+        from ._checkpoints import write_checkpoint
+
+        plan = self._plan
+        if plan.checkpoint is None:
+            return
+        kept = {"parts": self._state(), "history": list(self.history), "progress": vars(progress)}
+        try:
+            write_checkpoint(plan.checkpoint, kept, fingerprint=plan.fingerprint)
+        except OSError as error:
+            # Hours of training are worth more than the file; the one of an earlier epoch is still whole.
+            warnings.warn(
+                f"{plan.name}: the checkpoint {str(plan.checkpoint)!r} could not be written after epoch "
+                f"{progress.epoch} ({error.strerror or error}); the training goes on, free the disk to keep later ones.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def _set_learning_rate(self, epoch):
         plan = self._plan
@@ -313,31 +310,87 @@ class HashingNet(NeuralNet):
             line += f"  validation mAP {record['valid_map']:.4f}  bit balance {record['bit_balance']:.2f}"
         return line + f"  {record['samples_per_second']:.0f} samples/s"
 
-    def _weights_are_finite(self):
-        return all(bool(torch.isfinite(parameter).all()) for _, parameter in self.get_all_learnable_params())
+    def _watch(self, loss, outputs):
+        """Stop at a loss that is not finite: at once on a CPU, on a GPU after some batches."""
+        self._unseen.append((self._batch_number, loss.detach(), outputs.detach()))
+        if loss.device.type == "cpu":
+            self._look()
+        elif len(self._unseen) == _BATCHES_A_LOOK:
+            self._look()
 
-    def _say_why_not_finite(self, loss, outputs):
+    def _look(self):
+        unseen, self._unseen = self._unseen, []
+        if not unseen or bool(torch.stack([loss for _, loss, _ in unseen]).isfinite().all()):
+            return
+        number, loss, outputs = next(entry for entry in unseen if not math.isfinite(entry[1].item()))
+        raise ValueError(self._say_why_not_finite(number, loss.item(), float(outputs.abs().max())))
+
+    def _say_why_not_finite(self, number, loss, largest):
         plan = self._plan
-        where = f"{plan.name}: the loss is {loss} in epoch {len(self.history)}, batch {self._batch_number + 1}"
-        largest = float(outputs.detach().abs().max())
-        if self._n_steps and not largest < _LARGE_OUTPUT:
+        where = f"{plan.name}: the loss is {loss} in epoch {len(self.history)}, batch {number + 1}"
+        if (self._n_steps or number) and not largest < _LARGE_OUTPUT:
             return f"{where}, because the outputs of the network grew to {largest:.3g}; lower lr={plan.lr:g}."
         if not math.isfinite(largest):
-            return f"{where}, before any step, because features overflow in the network; scale them."
+            return f"{where}, before any step, because inputs overflow in the network; scale them."
         return (
             f"{where}, though the outputs of the network are only up to {largest:.3g}: the loss "
             f"{type(self.criterion_).__name__} itself fails; lower lr={plan.lr:g}, or check the loss if it is your own."
         )
 
     def _check_weights(self):
-        if not self._weights_are_finite():
+        if not all(bool(torch.isfinite(parameter).all()) for _, parameter in self.get_all_learnable_params()):
             raise ValueError(
                 f"{self._plan.name}: the weights overflowed at the end of epoch {len(self.history)}; lower "
                 f"lr={self._plan.lr:g}."
             )
 
 
-def make_net(network, loss, *, optimizer, lr, batch_size, weight_decay, device, net_params, name):
+@dataclass
+class _Progress:
+    """How far a training has come."""
+
+    epoch: int = 0
+    best: list | None = None
+    best_score: float = -math.inf
+    best_epoch: int = 0
+
+    def is_over(self, patience):
+        return self.best is not None and patience is not None and self.epoch - 1 - self.best_epoch >= patience
+
+
+def _batch_bar(batches, plan, epoch):
+    """Show a bar that vanishes with the epoch, where stderr is a terminal."""
+    tqdm = import_optional("tqdm", extra="deep", feature=plan.name).tqdm
+    return tqdm(
+        batches,
+        desc=f"epoch {epoch + 1}/{plan.epochs}",
+        unit="batch",
+        leave=False,
+        # None means: where it is a terminal.
+        disable=None if plan.verbose else True,
+    )
+
+
+def in_order(inputs):
+    """Cut inputs into batches in their order.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        Any rows.
+
+    Yields
+    ------
+    batch : tensor of shape (n, ...), dtype float32
+        As the network takes them.
+    """
+    n_rows, block = len(inputs), _BLOCK_ROWS if len(inputs.row_shape) == 1 else _BLOCK_IMAGES
+    sizes = [min(block, n_rows - start) for start in range(0, n_rows, block)]
+    for batch, _ in inputs.batches(torch.arange(n_rows), sizes):
+        yield batch
+
+
+def make_net(network, loss, *, optimizer, lr, weight_decay, device, net_params, name):
     """Build a skorch net around a network and a loss.
 
     Parameters
@@ -345,17 +398,14 @@ def make_net(network, loss, *, optimizer, lr, batch_size, weight_decay, device, 
     network : nn.Module
         Moves to the device.
 
-    loss : HashLoss
+    loss : HashLoss or UnsupervisedLoss
         Prepared; moves to the device.
 
     optimizer : str or type
         A name, or a class of optimizers of torch.
 
     lr : float
-        Learning rate.
-
-    batch_size : int
-        Rows a step.
+        Learning rate; that of a submodule named ``backbone`` is a tenth of it.
 
     weight_decay : float
         Passed to the optimizer.
@@ -381,14 +431,9 @@ def make_net(network, loss, *, optimizer, lr, batch_size, weight_decay, device, 
     """
     optimizer_class, settings = _OPTIMIZERS[optimizer] if isinstance(optimizer, str) else (optimizer, {})
     settings = {"optimizer": optimizer_class, "optimizer__weight_decay": weight_decay, **settings}
-    settings = {
-        **settings,
-        "lr": lr,
-        "batch_size": batch_size,
-        "device": str(device),
-        "train_split": None,
-        "verbose": 0,
-    }
+    if hasattr(network, "backbone"):
+        settings["optimizer__param_groups"] = [(_BACKBONE, {"lr": _BACKBONE_RATE * lr})]
+    settings |= {"lr": lr, "device": str(device), "train_split": None, "verbose": 0}
     try:
         net = HashingNet(network, loss, **{**settings, **(net_params or {})}).initialize()
     except (TypeError, ValueError) as error:
@@ -396,33 +441,3 @@ def make_net(network, loss, *, optimizer, lr, batch_size, weight_decay, device, 
     # The trained ones are module_ and criterion_; a pickle would hold both twice.
     net.module, net.criterion = type(network), type(loss)
     return net
-
-
-def check_device(device, *, name):
-    """Resolve the name of a device.
-
-    Parameters
-    ----------
-    device : str
-        Torch device; "auto" takes CUDA where it is available.
-
-    name : str
-        The estimator, for messages.
-
-    Returns
-    -------
-    device : torch.device
-        A device that works.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{name}: device={device!r} cannot be used ({reason}); use 'auto' or 'cpu'.") from error

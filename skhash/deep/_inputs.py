@@ -1,0 +1,234 @@
+"""Rows on their way to a network: features, images in memory, and images that are read when they are needed.
+
+Imported by functions only, because it needs torch.
+"""
+
+import os
+from abc import ABCMeta, abstractmethod
+
+import numpy as np
+import torch
+
+from .._images import CHANNELS, UnreadableImage, image_path, prefetch, raise_unreadable, read_or_report
+
+# Images that may be decoded before the network wants them.
+_IMAGES_AHEAD = 512
+
+# Images in memory are kept on the device where they take no more than this share of what is free there.
+_SHARE_OF_DEVICE = 0.5
+
+
+class Inputs(metaclass=ABCMeta):
+    """Rows of a training set.
+
+    Attributes
+    ----------
+    device : torch.device
+        Where batches are made for.
+
+    row_shape : tuple of int
+        What the network is given of each row: (n_features,) or (n_channels, height, width).
+    """
+
+    @abstractmethod
+    def __len__(self):
+        """Number of rows."""
+
+    @abstractmethod
+    def select(self, rows):
+        """Return the inputs of some rows, given as an array of positions, in that order."""
+
+    @abstractmethod
+    def to(self, device):
+        """Return the same inputs, whose batches are made on a device."""
+
+    @abstractmethod
+    def batches(self, order, sizes):
+        """Yield batches of rows.
+
+        Parameters
+        ----------
+        order : tensor of shape (n,), dtype int64
+            Positions, on the CPU.
+
+        sizes : list of int
+            Rows of each batch; they sum to n.
+
+        Yields
+        ------
+        batch : tensor of shape (size, *row_shape), dtype float32
+            Of its own memory, on the device: pixels run from 0 to 1, with the channels last in memory.
+
+        positions : tensor of shape (size,), dtype int64
+            On the device.
+        """
+
+    @abstractmethod
+    def identity(self):
+        """List what tells these rows from others: arrays, names and numbers."""
+
+
+class FeatureInputs(Inputs):
+    """Rows of features.
+
+    Parameters
+    ----------
+    features : tensor of shape (n, n_features), dtype float32
+        On any device.
+    """
+
+    def __init__(self, features):
+        self.features = features
+        self.device, self.row_shape = features.device, tuple(features.shape[1:])
+
+    def __len__(self):
+        return len(self.features)
+
+    def select(self, rows):
+        return FeatureInputs(self.features[torch.from_numpy(rows).to(self.device)])
+
+    def to(self, device):
+        return FeatureInputs(self.features.to(device))
+
+    def batches(self, order, sizes):
+        for positions in order.to(self.device).split(sizes):
+            # Rows picked by position are copies, so that a network may work in place.
+            yield self.features[positions], positions
+
+    def identity(self):
+        return [self.features.cpu().numpy()]
+
+
+class ImageArray(Inputs):
+    """Images of one size in an array, none of which is copied on a CPU.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (n_images, height, width, n_channels), dtype uint8
+        Images, of which some are the rows.
+
+    rows : ndarray of shape (n,), dtype int64
+        Positions in `pixels`.
+
+    device : torch.device
+        Where batches are made for.
+    """
+
+    def __init__(self, pixels, rows, device):
+        self.pixels, self.rows, self.device = pixels, rows, device
+        self.row_shape = (pixels.shape[3], *pixels.shape[1:3])
+        self._stored = self._store()
+
+    def __len__(self):
+        return len(self.rows)
+
+    def select(self, rows):
+        return ImageArray(self.pixels, self.rows[rows], self.device)
+
+    def to(self, device):
+        return ImageArray(self.pixels, self.rows, device)
+
+    def batches(self, order, sizes):
+        for part in order.split(sizes):
+            positions = part.to(self.device)
+            if self._stored is None:
+                images = torch.from_numpy(self.pixels[self.rows[part.numpy()]]).to(self.device)
+            else:
+                images = self._stored[positions]
+            yield to_network(images), positions
+
+    def identity(self):
+        return [self.pixels[self.rows]]
+
+    def _store(self):
+        """Move the rows to a GPU once, if they leave it room for the network."""
+        if self.device.type != "cuda":
+            return None
+        n_bytes = len(self.rows) * self.pixels[:1].nbytes
+        free, _ = torch.cuda.mem_get_info(self.device)
+        fits = n_bytes <= _SHARE_OF_DEVICE * free
+        return torch.from_numpy(self.pixels[self.rows]).to(self.device) if fits else None
+
+
+class ImageList(Inputs):
+    """Images that are decoded and resized each time they are needed, by threads that run ahead of the network.
+
+    Parameters
+    ----------
+    items : list or ndarray
+        Paths, PIL images and arrays that passed `check_images`.
+
+    rows : ndarray of shape (n,), dtype int64
+        Positions in `items`.
+
+    shape : tuple of int
+        Height, width and number of channels that the network takes.
+
+    device : torch.device
+        Where batches are made for.
+
+    n_jobs : int or None
+        Number of reading threads.
+
+    name : str
+        The estimator, for messages.
+    """
+
+    def __init__(self, items, rows, shape, device, *, n_jobs, name):
+        self.items, self.rows, self.shape, self.device = items, rows, shape, device
+        self.n_jobs, self.name = n_jobs, name
+        self.row_shape = (shape[2], *shape[:2])
+
+    def __len__(self):
+        return len(self.rows)
+
+    def select(self, rows):
+        return ImageList(self.items, self.rows[rows], self.shape, self.device, n_jobs=self.n_jobs, name=self.name)
+
+    def to(self, device):
+        return ImageList(self.items, self.rows, self.shape, device, n_jobs=self.n_jobs, name=self.name)
+
+    def batches(self, order, sizes):
+        wanted = self.rows[order.numpy()]
+        images = prefetch(
+            lambda number: self._read(int(wanted[number])), len(wanted), n_jobs=self.n_jobs, ahead=_IMAGES_AHEAD
+        )
+        for part in order.split(sizes):
+            pixels = np.stack([self._checked(next(images)) for _ in range(len(part))])
+            yield to_network(torch.from_numpy(pixels).to(self.device)), part.to(self.device)
+
+    def identity(self):
+        parts = []
+        for row in self.rows:
+            path = image_path(self.items[row])
+            if path is None:
+                parts.append(self._checked(self._read(int(row))))
+            else:
+                status = os.stat(path) if os.path.exists(path) else None
+                parts.append([path] if status is None else [path, status.st_size, status.st_mtime_ns])
+        return parts
+
+    def _read(self, index):
+        color = next(color for color, n_channels in CHANNELS.items() if n_channels == self.shape[2])
+        return read_or_report(self.items[index], index, size=self.shape[:2], color=color, name=self.name)
+
+    def _checked(self, result):
+        if isinstance(result, UnreadableImage):
+            raise_unreadable(result, name=self.name, advice="")
+        return result
+
+
+def to_network(images):
+    """Turn pixels into what a network is given.
+
+    Parameters
+    ----------
+    images : tensor of shape (n, height, width, n_channels), dtype uint8
+        Images.
+
+    Returns
+    -------
+    batch : tensor of shape (n, n_channels, height, width), dtype float32
+        Pixels from 0 to 1, with the channels last in memory, where convolutions run fastest.
+    """
+    return images.permute(0, 3, 1, 2).to(torch.float32).div_(255)
