@@ -9,9 +9,9 @@ HAS_TORCH, HAS_MATPLOTLIB, HAS_PILLOW = (find_spec(name) is not None for name in
 # Modules that cannot even be imported, or whose every example needs the package.
 collect_ignore_glob = []
 if not HAS_TORCH:
-    collect_ignore_glob += ["skhash/features/_cnn*.py", "skhash/deep/*.py"]
+    collect_ignore_glob += ["skhash/_backbones.py", "skhash/features/_cnn*.py", "skhash/deep/*.py"]
 if not HAS_PILLOW:
-    collect_ignore_glob += ["skhash/features/*.py"]
+    collect_ignore_glob += ["skhash/_images/*.py", "skhash/features/*.py"]
 if not HAS_MATPLOTLIB:
     collect_ignore_glob += ["skhash/inspection/*.py"]
 

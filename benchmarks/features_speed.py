@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from skhash._backbones import load_efficientnet_lite0
 from skhash.features import CNNFeatures
-from skhash.features._cnn_network import _efficientnet_lite0
 from skhash.features._cnn_speed import absorb_batch_norm, absorb_padding, fold_network, trace_network
 
 LAYER = "_avg_pooling"
@@ -28,7 +28,7 @@ LAYER = "_avg_pooling"
 
 def forms_of(image_size):
     """Return the network in its plain form and with every step of the acceleration added in turn."""
-    network = _efficientnet_lite0(image_size, None)
+    network = load_efficientnet_lite0(image_size, None, name="features_speed")
 
     def folded(network, rewrites=None):
         with torch.no_grad():

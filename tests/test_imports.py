@@ -18,20 +18,23 @@ ALLOWED = {
     "neighbors": {"metrics"},  # HammingNearestNeighbors.score
     "inspection": {"metrics"},
     "pipeline": {"neighbors"},  # rescoring of what the search finds
-    "deep": {"hashers", "metrics"},  # the base of all hashers; validation mAP
+    "features": {"_backbones"},
+    "deep": {"_backbones", "hashers", "metrics"},  # the base of all hashers; validation mAP
     "__init__": {"deep", "features", "hashers", "neighbors", "pipeline"},
 }
 # Optional packages, and where they may be imported at all; `import_optional` names them in strings.
-# Modules named _cnn_* are loaded by functions of _cnn.py only, so they may import torch at their top. So may those of
-# the deep room, except for the ones that the estimators are imported from.
+# Modules named _cnn_* are loaded by functions of _cnn.py only, so they may import torch at their top. So may what they
+# share with the deep room, and the modules of that room, except for the ones that the estimators are imported from.
 LOADED_BY_FUNCTIONS = {
-    path for path in MODULES if path.name.startswith("_cnn_") or path.is_relative_to(PACKAGE / "deep")
+    path
+    for path in MODULES
+    if path.name.startswith("_cnn_") or path.name == "_backbones.py" or path.is_relative_to(PACKAGE / "deep")
 } - {PACKAGE / "deep" / name for name in ("__init__.py", "_estimator.py", "_labels.py")}
 OPTIONAL = {
-    "torch": ("features", "deep"),
+    "torch": ("_backbones", "features", "deep"),
     "skorch": ("deep",),
     "matplotlib": ("inspection",),
-    "PIL": ("features", "inspection"),
+    "PIL": ("_images", "inspection"),
 }
 
 

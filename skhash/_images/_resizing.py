@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .._images import decode_image
 from .._optional import import_optional
+from ._decoding import decode_image
 
 CHANNELS = {"gray": 1, "rgb": 3}
 

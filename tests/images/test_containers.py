@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from skhash._images import image_path, is_pil_image
+from skhash._images import check_images, image_path, is_pil_image
 from skhash.features import PixelFeatures
-from skhash.features._containers import check_images
 
 GRAY = np.zeros((2, 4, 5), dtype=np.uint8)
 
