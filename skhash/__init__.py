@@ -12,7 +12,7 @@ from .neighbors import HammingNearestNeighbors, HammingNearestNeighborsTransform
 from .pipeline import RetrievalPipeline
 
 if TYPE_CHECKING:
-    from .deep import DeepSupervisedHasher
+    from .deep import DeepSupervisedHasher, DeepUnsupervisedHasher
 
 __version__ = "0.1.0"
 
@@ -22,6 +22,7 @@ __all__ = [
     "PCAH",
     "CNNFeatures",
     "DeepSupervisedHasher",
+    "DeepUnsupervisedHasher",
     "HammingNearestNeighbors",
     "HammingNearestNeighborsTransformer",
     "PixelFeatures",
@@ -32,10 +33,10 @@ __all__ = [
 
 def __getattr__(name):
     """Load the deep hashers on first use."""
-    if name == "DeepSupervisedHasher":
-        from .deep import DeepSupervisedHasher
+    if name in ("DeepSupervisedHasher", "DeepUnsupervisedHasher"):
+        from . import deep
 
-        return DeepSupervisedHasher
+        return getattr(deep, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

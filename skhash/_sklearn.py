@@ -5,6 +5,6 @@ here, so that a change in a scikit-learn release is mended in one file.
 """
 
 from sklearn.base import _fit_context as fit_context
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
 
-__all__ = ["Interval", "StrOptions", "fit_context", "validate_params"]
+__all__ = ["HasMethods", "Interval", "StrOptions", "fit_context", "validate_params"]

@@ -1,5 +1,6 @@
-"""Deep hashing: networks trained with torch, behind one estimator."""
+"""Deep hashing: networks trained with torch, behind two estimators."""
 
-from ._estimator import DeepSupervisedHasher
+from ._supervised import DeepSupervisedHasher
+from ._unsupervised import DeepUnsupervisedHasher
 
-__all__ = ["DeepSupervisedHasher"]
+__all__ = ["DeepSupervisedHasher", "DeepUnsupervisedHasher"]

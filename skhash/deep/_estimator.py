@@ -1,9 +1,9 @@
 """What deep hashers share: the boundary between scikit-learn and skorch, and the way of rows to a network."""
 
 import copy
+import math
 import os
 from abc import ABCMeta, abstractmethod
-from itertools import islice
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -35,19 +35,14 @@ _SMALL_IMAGE, _BACKBONE_SIZE = 64, 160
 # number round differently. Few on a CPU, where one query should not wait for many.
 _IMAGES_TOGETHER = {"cpu": 8, "cuda": 256}
 
-# Images that a network learns the scale of its inputs from.
-_IMAGES_TO_LEARN = 2048
-
-_UNREADABLE = (
-    "Remove such images and their labels first, with skhash.features.find_unreadable_images(X); with a checkpoint_dir "
-    "a file that is mended lets the training go on."
-)
+# Images that a network learns the scale of its inputs from: as many as make this many numbers, but not too few.
+_NUMBERS_TO_LEARN, _FEWEST_IMAGES_TO_LEARN = 2**24, 64
 
 
 class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
     """Base of hashers that train a network: rows of features or images in, packed binary codes out.
 
-    A subclass supplies ``_train(X, y, net)``, which trains a net, or a new one where it is None, and returns it.
+    A subclass supplies ``_train(X, y, net)``, which chooses rows and calls ``_train_net``, and how its losses are made.
     """
 
     _parameter_constraints: dict = {
@@ -76,6 +71,14 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
     def _train(self, X, y, net):
         """Train a net, or a new one, on checked rows; return it."""
 
+    @abstractmethod
+    def _new_loss(self, told, generator):
+        """Make and prepare the loss of a new net, given what it is told of each row."""
+
+    @abstractmethod
+    def _default_augmentation(self, loss):
+        """Make what ``augment="auto"`` stands for; None for no change."""
+
     def _fit(self, X, y):
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.net_ = self._train(X, y, None)
@@ -88,7 +91,7 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
                 f"{type(self).__name__}: n_bits={self.n_bits} differs from the {self.n_bits_} bits fitted so far; set "
                 "warm_start=False and call fit to start again."
             )
-        self._train(self._check_rows(X), y, self.net_)
+        self._train(self._check_more_rows(X), y, self.net_)
         return self
 
     def project(self, X):
@@ -159,12 +162,12 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
         self.image_shape_ = self._choose_image_shape(images)
         return images
 
-    def _check_rows(self, X):
+    def _check_more_rows(self, X):
         """Check more rows of the kind that was fitted."""
         if self.image_shape_ is not None:
             return self._check_more_images(X)
         self._refuse_images(X)
-        return super()._check_rows(X)
+        return super()._check_more_rows(X)
 
     def _check_more_images(self, X):
         if not holds_images(X):
@@ -229,24 +232,149 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
         pixels = images if images.ndim == 4 else images[..., np.newaxis]
         return pixels if pixels.shape[1:] == self.image_shape_ else None
 
-    def _run(self, net, told, plan, *, make):
-        """Train a net for the time of a plan.
+    def _train_net(self, net, X, rows, tell, *, held_out=None, make_terms=None):
+        """Train a net, or a new one, on some checked rows.
 
         Parameters
         ----------
         net : HashingNet or None
             The net so far.
 
-        told : callable
-            Given the inputs and the network, returns what the loss is told of each row, a tensor.
+        X : ndarray or list
+            Checked features or images.
 
-        plan : Plan
-            Without the parts that depend on the network.
+        rows : ndarray of shape (n,), dtype int64
+            Positions of the training rows.
 
-        make : callable
-            Given the inputs, the network and the tensor, prepares the loss of a new net; or, given the loss, tells it
-            of new rows.
+        tell : callable
+            Given the network and the inputs of the training rows, returns a tensor of what the loss is told of each.
+
+        held_out : tuple of ndarray, default=None
+            Positions of validation rows, and their labels.
+
+        make_terms : callable, default=None
+            Given the net and what the loss is told, returns a list of what is added to the loss.
+
+        Returns
+        -------
+        net : HashingNet
+            The trained net.
         """
+        name = type(self).__name__
+        for package in ("torch", "skorch"):
+            import_optional(package, extra="deep", feature=name)
+        from . import _training
+        from ._torch_state import check_device, isolated_torch
+
+        device = check_device(self.device if net is None else net.device, name=name)
+        inputs = self._inputs(X, rows)
+        with isolated_torch(1 if self.n_jobs is None else effective_n_jobs(self.n_jobs), device):
+            if net is None:
+                net, told = self._new_net(inputs, tell, device)
+            else:
+                told = tell(net.module_, inputs)
+                # What the loss remembers of each row is of the rows before.
+                net.criterion_.set_rows(told.to(device))
+            validation = None
+            if held_out is not None:
+                validation = _training.Validation(self._inputs(X, held_out[0]).to(device), held_out[1])
+            plan = _training.Plan(
+                name=name,
+                epochs=self.max_epochs,
+                batch_size=self.batch_size,
+                lr=self.lr,
+                seed=self._seed,
+                lr_schedule=self.lr_schedule,
+                patience=getattr(self, "early_stopping", None),
+                verbose=bool(self.verbose),
+                validation=validation,
+                augment=self._augmentation(net.criterion_, inputs, device),
+                mixed_precision=self._is_mixed(device),
+                terms=[] if make_terms is None else make_terms(net, told.to(device)),
+            )
+            if self.checkpoint_dir is not None:
+                self._plan_checkpoints(plan, net, inputs, told)
+            net.train(_training.Rows(inputs.to(device), told.to(device)), plan)
+        return net
+
+    def _new_net(self, inputs, tell, device):
+        from ._torch_state import seed_torch
+        from ._training import make_net
+        from .networks import make_network
+
+        name = type(self).__name__
+        generator = seed_torch(self._seed, 2)
+        network = make_network(self.network, inputs.row_shape[0], self.n_bits, name=name)
+        if hasattr(network, "learn_inputs"):
+            network.learn_inputs(self._sample(inputs))
+        told = tell(network, inputs)
+        loss = self._new_loss(told, generator)
+        net = make_net(
+            network,
+            loss,
+            optimizer=self.optimizer,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            device=device,
+            net_params=self.net_params,
+            name=name,
+        )
+        return net, told
+
+    def _sample(self, inputs):
+        """Take all rows of features, or some images, to learn the scale of inputs from."""
+        import torch
+
+        if self.image_shape_ is None:
+            return inputs.features
+        n_images = max(_FEWEST_IMAGES_TO_LEARN, _NUMBERS_TO_LEARN // math.prod(inputs.row_shape))
+        rows = np.random.default_rng([self._seed, 4]).permutation(len(inputs))[:n_images]
+        sample = inputs.select(np.sort(rows))
+        return next(batch for batch, _ in sample.batches(torch.arange(len(sample)), [len(sample)]))
+
+    def _augmentation(self, loss, inputs, device):
+        """Make what changes rows at random before the network sees them."""
+        augment = self._default_augmentation(loss) if isinstance(self.augment, str) else copy.deepcopy(self.augment)
+        if hasattr(augment, "learn_inputs"):
+            augment.learn_inputs(self._sample(inputs))
+        return augment.to(device) if hasattr(augment, "to") else augment
+
+    def _is_mixed(self, device):
+        if self.mixed_precision != "auto":
+            return bool(self.mixed_precision)
+        import torch
+
+        return device.type == "cuda" and self.image_shape_ is not None and torch.cuda.is_bf16_supported(False)
+
+    def _plan_checkpoints(self, plan, net, inputs, told):
+        """Name the checkpoint of this very training: of the same data, settings and weights to begin with."""
+        import torch
+
+        from ._checkpoints import fingerprint_of
+
+        if self.random_state is None:
+            raise ValueError(
+                f"{plan.name}: checkpoint_dir needs a training that can be repeated; set random_state to an integer."
+            )
+        from .. import __version__
+
+        told_apart = [
+            *(__version__, torch.__version__, type(self).__name__, self.n_bits),
+            *(getattr(plan, name) for name in ("epochs", "batch_size", "lr", "seed", "lr_schedule", "patience")),
+            *(plan.mixed_precision, str(net.device), torch.get_num_threads(), len(net.history)),
+            *(_settings_of(part) for part in (net.module_, net.criterion_, net.optimizer_, plan.augment)),
+            *(part.state_dict() for part in (net.module_, net.criterion_, net.optimizer_)),
+            *inputs.identity(),
+            told,
+        ]
+        if plan.validation is not None:
+            told_apart += [*plan.validation.inputs.identity(), plan.validation.labels]
+        for term in plan.terms:
+            told_apart += [_settings_of(term), *term.identity()]
+        plan.fingerprint = fingerprint_of(*told_apart)
+        folder = Path(self.checkpoint_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        plan.checkpoint = folder / f"{plan.name}-{plan.fingerprint}.safetensors"
 
     def _project_rows(self, X):
         import torch
@@ -277,7 +405,7 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
         results = []
         for block in blocks:
             if isinstance(block, UnreadableImage):
-                raise_unreadable(block, name=type(self).__name__, advice=_UNREADABLE)
+                raise_unreadable(block, name=type(self).__name__)
             results.append(finish(block))
         return np.concatenate(results)
 
@@ -318,3 +446,46 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
             f"{type(self).__name__}: features up to {abs(X).max():.3g} overflow in float32, in which networks compute; "
             "scale them, for example with sklearn.preprocessing.StandardScaler."
         )
+
+
+def holds_images(X):
+    """Tell images from features, without looking at more than the first.
+
+    Parameters
+    ----------
+    X : object
+        What the caller passed.
+
+    Returns
+    -------
+    images : bool
+        True for arrays of uint8 with 3 or 4 dimensions, and for containers of paths, PIL images or arrays of images.
+    """
+    if isinstance(X, str | os.PathLike):
+        return True
+    if isinstance(X, np.ndarray) and X.dtype.kind not in "OUT":
+        return X.ndim in (3, 4) and X.dtype == np.uint8
+    if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__") or not hasattr(X, "__iter__"):
+        return False
+    first = next(iter(X), None)
+    is_array = isinstance(first, np.ndarray) and first.ndim in (2, 3)
+    return is_array or isinstance(first, str | os.PathLike) or is_pil_image(first)
+
+
+def _describe(X):
+    shape = f" of shape {X.shape}" if hasattr(X, "shape") else f" of {len(X)}" if hasattr(X, "__len__") else ""
+    return f"{type(X).__name__}{shape}"
+
+
+def _settings_of(part):
+    """List what names a part of a training: classes and plain settings, never addresses in memory."""
+    if not hasattr(part, "named_modules"):
+        return getattr(part, "__qualname__", type(part).__qualname__)
+    return [
+        [
+            name,
+            type(module).__qualname__,
+            {key: value for key, value in vars(module).items() if isinstance(value, str | int | float | None)},
+        ]
+        for name, module in part.named_modules()
+    ]

@@ -8,8 +8,10 @@ from abc import ABCMeta, abstractmethod
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 
 from .._images import CHANNELS, UnreadableImage, image_path, prefetch, raise_unreadable, read_or_report
+from ._checkpoints import fingerprint_of
 
 # Images that may be decoded before the network wants them.
 _IMAGES_AHEAD = 512
@@ -138,7 +140,7 @@ class ImageArray(Inputs):
             yield to_network(images), positions
 
     def identity(self):
-        return [self.pixels[self.rows]]
+        return [fingerprint_of(self.pixels[self.rows[part]]) for part in gen_batches(len(self.rows), _IMAGES_AHEAD)]
 
     def _store(self):
         """Move the rows to a GPU once, if they leave it room for the network."""
@@ -214,7 +216,7 @@ class ImageList(Inputs):
 
     def _checked(self, result):
         if isinstance(result, UnreadableImage):
-            raise_unreadable(result, name=self.name, advice="")
+            raise_unreadable(result, name=self.name)
         return result
 
 

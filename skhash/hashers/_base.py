@@ -62,8 +62,7 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         if isinstance(self.n_bits, bool):
             raise ValueError(f"{type(self).__name__}: n_bits={self.n_bits} must be an integer >= 1.")
-        X = self._check_features(X, reset=True, ensure_min_samples=2)
-        check_finite(self, X)
+        X = self._check_training_rows(X)
         self._fit(X, y)
         self.n_bits_ = int(self.n_bits)
         return self
@@ -128,6 +127,17 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             f"{type(self).__name__}: features up to {abs(X).max():.3g} overflow in {float_dtype(X)}; scale them, for "
             "example with sklearn.preprocessing.StandardScaler."
         )
+
+    def _check_training_rows(self, X):
+        X = self._check_features(X, reset=True, ensure_min_samples=2)
+        check_finite(self, X)
+        return X
+
+    def _check_more_rows(self, X):
+        """Check training rows that come after others."""
+        X = self._check_features(X, reset=False)
+        check_finite(self, X)
+        return X
 
     def _check_features(self, X, *, reset, ensure_min_samples=1):
         accept_sparse = self.__sklearn_tags__().input_tags.sparse
@@ -194,8 +204,7 @@ class LinearHasher(BaseHasher, metaclass=ABCMeta):
                 f"{type(self).__name__}: n_bits={self.n_bits} differs from the {self.n_bits_} bits fitted so far; "
                 "call fit to start again."
             )
-        X = self._check_features(X, reset=False)
-        check_finite(self, X)
+        X = self._check_more_rows(X)
         new = RunningStatistics.from_rows(X, with_scatter=self._with_scatter)
         self._learn(X, self.statistics_.merge(new), previous_weights=self._weights)
         return self

@@ -16,7 +16,8 @@ torch = pytest.importorskip("torch", reason="deep hashing needs torch")
 from skhash import HammingNearestNeighbors, RetrievalPipeline  # noqa: E402
 from skhash.codes import unpack_codes  # noqa: E402
 from skhash.deep import DeepSupervisedHasher  # noqa: E402
-from skhash.deep._training import Rows, _Batches  # noqa: E402
+from skhash.deep._inputs import FeatureInputs  # noqa: E402
+from skhash.deep._training import Batches, Rows  # noqa: E402
 from skhash.deep.losses import LOSSES  # noqa: E402
 from skhash.deep.losses._base import HashLoss  # noqa: E402
 from skhash.metrics import mean_average_precision, mean_average_precision_scorer  # noqa: E402
@@ -187,8 +188,8 @@ def test_projections_are_those_of_the_loss():
 
 @pytest.mark.parametrize(("n_rows", "sizes"), [(7, [3, 4]), (6, [3, 3]), (8, [3, 3, 2]), (2, [2]), (1, [1]), (4, [4])])
 def test_no_batch_is_a_single_row_unless_there_is_only_one(n_rows, sizes):
-    rows = Rows(torch.arange(n_rows)[:, None], torch.zeros(n_rows, 1))
-    batches = list(_Batches(rows, 3, torch.Generator().manual_seed(0)))
+    rows = Rows(FeatureInputs(torch.arange(n_rows)[:, None]), torch.zeros(n_rows, 1))
+    batches = list(Batches(rows, 3, torch.Generator().manual_seed(0)))
     assert [len(features) for features, _ in batches] == sizes
     for features, (_, positions) in batches:
         assert torch.equal(features[:, 0], positions)
@@ -309,7 +310,7 @@ def test_numbers_that_are_not_finite_stop_the_training_in_one_line(params, messa
 def test_features_that_overflow_in_the_network_are_named():
     network = torch.nn.Linear(10, 8)
     torch.nn.init.constant_(network.weight, 1e5)
-    with pytest.raises(ValueError, match="epoch 1, batch 1, before any step, because features overflow in the network"):
+    with pytest.raises(ValueError, match="epoch 1, batch 1, before any step, because inputs overflow in the network"):
         small(network=network).fit(X * 1e34, Y)
 
 

@@ -1,0 +1,2 @@
+class ImageAugmentation: pass
+class FeatureNoise: pass
