@@ -45,6 +45,9 @@ def public_estimators():
         for name in getattr(module, "__all__", []):
             value = getattr(module, name)
             if inspect.isclass(value) and issubclass(value, BaseEstimator) and not inspect.isabstract(value):
+                if not hasattr(value, "fit"):
+                    # Settings of a training, which share parameters and cloning with estimators.
+                    continue
                 if value in NEEDS_TORCH and not HAS_TORCH:
                     continue
                 found[name] = value

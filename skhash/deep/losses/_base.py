@@ -83,6 +83,15 @@ class HashLoss(torch.nn.Module):
         """
         return outputs
 
+    def class_centers(self):
+        """Tell the fixed centres of the classes.
+
+        Returns
+        -------
+        centers : tensor of shape (n_classes, n_bits), dtype float32, or None
+            Codes of -1 and +1, once prepared; None where a loss has no centres that stay.
+        """
+
 
 def similarity(targets, other_targets=None):
     """Say which pairs share a class.

@@ -36,6 +36,10 @@ class DPN(HashLoss):
         self.register_buffer("centers", draw_centers(n_classes, n_bits, generator, name=type(self).__name__))
         self.register_buffer("tie_breaker", draw_tie_breaker(n_bits, generator))
 
+    def class_centers(self):
+        """Tell the fixed centres of the classes."""
+        return self.centers
+
     def forward(self, outputs, targets, rows):
         """Compute the loss of a batch."""
         labelled = labelled_samples(targets)

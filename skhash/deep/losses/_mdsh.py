@@ -77,6 +77,10 @@ class MDSH(HashLoss):
         """Start with the pairs when it is time."""
         self.with_pairs = epoch >= self.pairs_from
 
+    def class_centers(self):
+        """Tell the fixed centres of the classes."""
+        return self.centers
+
     def forward(self, outputs, targets, rows):
         """Compute the loss of a batch."""
         codes = torch.tanh(outputs)

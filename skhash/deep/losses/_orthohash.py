@@ -59,6 +59,10 @@ class OrthoHash(HashLoss):
         self.register_buffer("centers", draw_centers(n_classes, n_bits, generator, name=type(self).__name__))
         self.batch_norm = torch.nn.BatchNorm1d(n_bits)
 
+    def class_centers(self):
+        """Tell the fixed centres of the classes."""
+        return self.centers
+
     def forward(self, outputs, targets, rows):
         """Compute the loss of a batch."""
         # A single sample has no variance.
