@@ -1,0 +1,104 @@
+"""What a training adds to the loss of a batch: the defence against attacks, the agreement with a teacher.
+
+Imported by functions only, because it needs torch.
+"""
+
+import torch
+
+
+class Term:
+    """Something that is added to the loss of a batch. Its state goes into checkpoints."""
+
+    def start_epoch(self, epoch):
+        """Advance what depends on the epoch of this training, counted from 0."""
+
+    def __call__(self, net, inputs, targets):
+        """Compute what is added, given the net, the batch as it was before any augmentation, and its targets."""
+        raise NotImplementedError
+
+    def end_step(self, net):
+        """See the weights after a step."""
+
+    def state_dict(self):
+        """Return what a checkpoint has to keep."""
+        return {}
+
+    def load_state_dict(self, state):
+        """Take back what `state_dict` returned."""
+
+    def identity(self):
+        """List what tells this term from others: settings, tensors and arrays."""
+        return []
+
+
+class AdversarialTerm(Term):
+    """The loss of rows that an attack moves away from their centres.
+
+    Parameters
+    ----------
+    attack : ProjectedGradient
+        The attack.
+
+    scale : tensor or float
+        Unit of the attack in each input.
+
+    bounds : tuple of float or None
+        Range of the inputs.
+    """
+
+    def __init__(self, attack, scale, bounds):
+        self.attack, self.scale, self.bounds = attack, scale, bounds
+
+    def __call__(self, net, inputs, targets):
+        return self.attack.training_term(
+            net.module_, net.criterion_, inputs, targets, scale=self.scale, bounds=self.bounds
+        )
+
+    def identity(self):
+        return [self.attack.get_params(), self.scale]
+
+
+class ConsistencyTerm(Term):
+    """The disagreement of a network with its average over the steps, on two views of rows without a label.
+
+    Parameters
+    ----------
+    settings : MeanTeacher
+        The settings.
+
+    teacher : AveragedTeacher
+        The average.
+
+    inputs : Inputs
+        Rows without a label.
+
+    seed : tuple of int
+        Seed of the order of these rows.
+    """
+
+    def __init__(self, settings, teacher, inputs, seed):
+        self.settings, self.teacher, self.inputs, self.seed = settings, teacher, inputs, seed
+
+    def start_epoch(self, epoch):
+        self._weight = self.settings.weight_at(epoch)
+        self._generator = torch.Generator().manual_seed(hash((*self.seed, epoch)) % 2**63)
+        self._stream, self._wanted = None, None
+
+    def __call__(self, net, inputs, targets):
+        rows = self._take(self.settings.n_unlabelled(len(inputs)))
+        student, teacher = net.views(rows), net.augmented(rows)
+        with torch.no_grad():
+            goal = net.criterion_.project(self.teacher(teacher))
+        return self._weight * self.settings.consistency(net.criterion_.project(student), goal)
+
+    def end_step(self, net):
+        self.teacher.update(net.module_)
+
+    def state_dict(self):
+        return self.teacher.state_dict()
+
+    def load_state_dict(self, state):
+        self.teacher.load_state_dict(state)
+
+    def identity(self):
+        return [self.settings.get_params(), *self.inputs.identity()]
