@@ -1,2 +1,0 @@
-class ImageAugmentation: pass
-class FeatureNoise: pass
