@@ -315,7 +315,7 @@ class DeepSupervisedHasher(BaseHasher):
         name = type(self).__name__
         generator = seed_torch(self._seed, 2)
         loss = make_loss(self.loss, name=name)
-        network = make_network(self.network, features.shape[1], self.n_bits, name=name)
+        network = make_network(self.network, tuple(features.shape[1:]), self.n_bits, name=name)
         if hasattr(network, "learn_inputs"):
             network.learn_inputs(features)
         n_samples, n_classes = indicators.shape
