@@ -23,8 +23,9 @@ class HashNet(HashLoss):
 
     Parameters
     ----------
-    alpha : float, default=0.1
-        Slope of the sigmoid that turns inner products into probabilities of similarity.
+    alpha : float or None, default=None
+        Slope of the sigmoid that turns inner products into probabilities of similarity; 10 / :math:`K` for codes of
+        :math:`K` bits when None, so that inner products run from -10 to +10.
 
     epochs_per_step : int, default=20
         Number of epochs before :math:`\beta` grows.
@@ -34,7 +35,7 @@ class HashNet(HashLoss):
     Z. Cao, M. Long, J. Wang and P. S. Yu, "HashNet: deep learning to hash by continuation", ICCV 2017.
     """
 
-    def __init__(self, *, alpha=0.1, epochs_per_step=20):
+    def __init__(self, *, alpha=None, epochs_per_step=20):
         super().__init__()
         self.alpha = alpha
         self.epochs_per_step = epochs_per_step
@@ -51,7 +52,8 @@ class HashNet(HashLoss):
     def forward(self, outputs, targets, rows):
         """Compute the loss of a batch."""
         relaxed = self.continuation(outputs)
-        products = self.alpha * relaxed @ relaxed.T
+        alpha = 10 / outputs.shape[1] if self.alpha is None else self.alpha
+        products = alpha * (relaxed @ relaxed.T)
         similar = similarity(targets)
         pairs = F.softplus(products) - similar * products
         shared = targets @ targets.T

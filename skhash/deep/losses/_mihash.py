@@ -24,10 +24,10 @@ class MIHash(HashLoss):
 
     Parameters
     ----------
-    n_bins : int, default=16
-        Number of steps :math:`\Delta` from 0 to :math:`K`.
+    n_bins : int or None, default=None
+        Number of steps :math:`\Delta` from 0 to :math:`K`; half the code length when None.
 
-    slope : float, default=4.0
+    slope : float, default=1.0
         :math:`A`, slope of the relaxed codes.
 
     References
@@ -38,7 +38,7 @@ class MIHash(HashLoss):
     Analysis and Machine Intelligence 41(10), 2019.
     """
 
-    def __init__(self, *, n_bins=16, slope=4.0):
+    def __init__(self, *, n_bins=None, slope=1.0):
         super().__init__()
         self.n_bins = n_bins
         self.slope = slope
@@ -47,14 +47,12 @@ class MIHash(HashLoss):
         """Compute the loss of a batch."""
         n_bits = outputs.shape[1]
         relaxed = torch.tanh(self.slope / 2 * outputs)  # = 2 sigmoid(slope * outputs) - 1
-        steps = (n_bits - relaxed @ relaxed.T) / 2 * (self.n_bins / n_bits)
-        centers = torch.arange(self.n_bins + 1, dtype=outputs.dtype, device=outputs.device)
-        pulses = (1 - (steps[:, :, None] - centers).abs()).clamp(min=0)
+        n_bins = max(n_bits // 2, 1) if self.n_bins is None else self.n_bins
+        steps = ((n_bits - relaxed @ relaxed.T) / 2 * (n_bins / n_bits)).clamp(0, n_bins)
 
         counted = labelled_pairs(targets)
         relevant = counted & (similarity(targets) > 0)
-        near = torch.einsum("ijl,ij->il", pulses, relevant.to(outputs.dtype))
-        far = torch.einsum("ijl,ij->il", pulses, (counted & ~relevant).to(outputs.dtype))
+        near, far = _histogram(steps, relevant, n_bins), _histogram(steps, counted & ~relevant, n_bins)
         n_near, n_others = relevant.sum(dim=1), counted.sum(dim=1)
         share = n_near.to(outputs.dtype) / n_others.clamp(min=1)
         information = (
@@ -63,6 +61,14 @@ class MIHash(HashLoss):
             - (1 - share) * _entropy(far, n_others - n_near)
         )
         return -mean_where(information, n_others > 0)
+
+
+def _histogram(steps, counted, n_bins):
+    """Sum the triangular pulses of each row: a sample counts for the centres below and above it, by its nearness."""
+    below = steps.detach().floor().clamp(max=n_bins - 1).long()
+    above_share = steps - below
+    sums = steps.new_zeros(len(steps), n_bins + 1)
+    return sums.scatter_add(1, below, (1 - above_share) * counted).scatter_add(1, below + 1, above_share * counted)
 
 
 def _entropy(sums, n):

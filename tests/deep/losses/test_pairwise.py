@@ -89,19 +89,21 @@ def naive_dsh(z, targets):
     for i, j, s in pairs_of(targets):
         distance = sum((a - b) ** 2 for a, b in zip(z[i], z[j], strict=True))
         terms.append(0.5 * distance if s else 0.5 * max(2 * N_BITS - distance, 0))
-    return np.mean(terms) + 0.1 * l1(z)
+    # Both samples of each pair pay for their own outputs.
+    return np.mean(terms) + 0.01 * 2 * l1(z)
 
 
 def naive_dpsh(z, targets):
     terms = [
         math.log(1 + math.exp(0.5 * float(z[i] @ z[j]))) - s * 0.5 * float(z[i] @ z[j]) for i, j, s in pairs_of(targets)
     ]
-    return np.mean(terms) + 0.1 * l2(z)
+    return np.mean(terms) + 10.0 / len(z) * l2(z)
 
 
 def naive_dhn(z, targets):
-    terms = [math.log(1 + math.exp(float(z[i] @ z[j]))) - s * float(z[i] @ z[j]) for i, j, s in pairs_of(targets)]
-    return np.mean(terms) + 0.1 * np.mean([sum(math.log(math.cosh(abs(x) - 1)) for x in row) for row in z])
+    h = np.tanh(z)
+    terms = [math.log(1 + math.exp(float(h[i] @ h[j]))) - s * float(h[i] @ h[j]) for i, j, s in pairs_of(targets)]
+    return np.mean(terms) + 0.1 * np.mean([sum(math.log(math.cosh(abs(x) - 1)) for x in row) for row in h])
 
 
 def weighted_sum(values):
@@ -112,7 +114,7 @@ def weighted_sum(values):
     return total / n_pairs
 
 
-def naive_hashnet(z, targets, alpha=0.1, beta=1.0):
+def naive_hashnet(z, targets, alpha=10 / N_BITS, beta=1.0):
     values = []
     for i, j, s in pairs_of(targets):
         product = alpha * sum(math.tanh(beta * a) * math.tanh(beta * b) for a, b in zip(z[i], z[j], strict=True))
@@ -124,8 +126,9 @@ def naive_hashnet(z, targets, alpha=0.1, beta=1.0):
 
 def naive_dtsh(z, targets):
     similar = {(i, j): s for i, j, s in pairs_of(targets)}
+    margin = N_BITS / 2
     terms = [
-        -math.log(1 / (1 + math.exp(-(0.5 * float(z[q] @ z[p]) - 0.5 * float(z[q] @ z[n]) - 5.0))))
+        -math.log(1 / (1 + math.exp(-(0.5 * float(z[q] @ z[p]) - 0.5 * float(z[q] @ z[n]) - margin))))
         for (q, p), near in similar.items()
         for (other, n), far in similar.items()
         if q == other and near and not far
@@ -162,7 +165,7 @@ def naive_dsdh(z, targets):
     return np.mean(terms) + 55.0 / len(z) * l2(z)
 
 
-def naive_mihash(z, targets, n_bins=16, slope=4.0):
+def naive_mihash(z, targets, n_bins=N_BITS // 2, slope=1.0):
     width = N_BITS / n_bins
     relaxed = [[2 / (1 + math.exp(-slope * x)) - 1 for x in row] for row in z]
 
