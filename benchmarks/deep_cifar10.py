@@ -7,9 +7,9 @@ class become queries, 500 others training images, and the remaining 54 000 the d
 hashes queries.
 
 Every loss has the same budget. One fifth of the training rows is held out, and one setting after the other is trained
-on the rest, at one code length: three learning rates, constant and along a cosine, and then, for the best of these, two
-more values of the loss's main weight. A constant rate stops after the best epoch. The setting with the highest mean
-average precision of the held-out rows among themselves trains on all training rows, at every code length.
+on the rest, at one code length: three constant learning rates, the best of them along a cosine, and two more values of
+the loss's main weight. A constant rate stops after the best epoch. The setting with the highest mean average precision
+of the held-out rows among themselves trains on all training rows, at every code length.
 
 Each training adds a line to RUN.jsonl; a run that was stopped goes on where it was. The table is made of all its lines.
 """
@@ -40,7 +40,6 @@ from skhash.deep.losses import LOSSES
 from skhash.metrics import mean_average_precision
 
 LEARNING_RATES = (0.0003, 0.001, 0.003)
-SCHEDULES = (None, "cosine")
 
 # The weight that the paper of a loss tunes, and what is tried beside its default. A loss without one is not listed.
 MAIN_WEIGHTS = {
@@ -141,20 +140,20 @@ def choose(run, method, seed, split_hash, X, y, tune_bits, epochs):
     """Find the best setting of a loss, and the number of epochs it needs."""
     common = {"method": method, "n_bits": tune_bits, "seed": seed, "split": split_hash}
 
-    def best_of(settings):
-        scored = []
-        for setting in settings:
-            score, n_epochs = tune(run, {**common, **setting}, X, y, epochs)
-            say(f"seed {seed} {method} {tune_bits} bits {setting}: validation {score:.4f} after {n_epochs} epochs")
-            scored.append((score, setting, n_epochs))
+    def score(setting):
+        value, n_epochs = tune(run, {**common, **setting}, X, y, epochs)
+        say(f"seed {seed} {method} {tune_bits} bits {setting}: validation {value:.4f} after {n_epochs} epochs")
+        return value, n_epochs, setting
+
+    def best_of(scored):
         return max(scored, key=lambda item: item[0])
 
-    best = best_of([{"lr": lr, "lr_schedule": s, "weight": {}} for lr in LEARNING_RATES for s in SCHEDULES])
+    best = best_of([score({"lr": lr, "lr_schedule": None, "weight": {}}) for lr in LEARNING_RATES])
+    best = best_of([best, score({**best[2], "lr_schedule": "cosine"})])
     if method in MAIN_WEIGHTS:
         name, values = MAIN_WEIGHTS[method]
-        more = best_of([{**best[1], "weight": {name: value}} for value in values])
-        best = max(best, more, key=lambda item: item[0])
-    return best[1], best[2]
+        best = best_of([best, *(score({**best[2], "weight": {name: value}}) for value in values)])
+    return best[2], best[1]
 
 
 def measure(fit, transform, X, y, split):
@@ -271,7 +270,7 @@ def main():
     parser.add_argument("--losses", nargs="*", choices=names, default=names, metavar="NAME", help="default: all")
     parser.add_argument("--bits", nargs="+", type=int, default=[16, 32, 64], help="code lengths (default: 16 32 64)")
     parser.add_argument("--tune-bits", type=int, default=32, help="code length of the tuning (default: 32)")
-    parser.add_argument("--epochs", type=int, default=10, help="longest training (default: 10)")
+    parser.add_argument("--epochs", type=int, default=8, help="longest training (default: 8)")
     parser.add_argument("--n-jobs", type=int, default=1, help="number of processes (default: 1)")
     parser.add_argument("--rst", action="store_true", help="print the table for Sphinx instead of Markdown")
     arguments = parser.parse_args()

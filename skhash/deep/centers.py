@@ -6,6 +6,15 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
 
+__all__ = [
+    "bernoulli_centers",
+    "extended_bch_centers",
+    "gilbert_varshamov_distance",
+    "hadamard_centers",
+    "maximal_distance_centers",
+    "minimum_distance",
+]
+
 # Rows whose distances are held in memory together.
 _BLOCK_ROWS = 1024
 

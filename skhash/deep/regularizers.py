@@ -5,6 +5,16 @@ import math
 import torch
 import torch.nn.functional as F
 
+__all__ = [
+    "bit_balance",
+    "bit_correlation",
+    "cubic_quantization",
+    "l1_quantization",
+    "l2_quantization",
+    "log_cosh_quantization",
+    "sliced_wasserstein_quantization",
+]
+
 
 def l1_quantization(outputs):
     r"""Compute how far outputs are from -1 and +1, by absolute differences.

@@ -46,6 +46,12 @@ class ADSH(CodeBankLoss):
     References
     ----------
     Q.-Y. Jiang and W.-J. Li, "Asymmetric deep supervised hashing", AAAI 2018.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import ADSH
+    >>> hasher = DeepSupervisedHasher(32, loss=ADSH(gamma=20))
     """
 
     def __init__(self, *, gamma=200.0, balanced=True):

@@ -30,6 +30,12 @@ class CSQ(HashLoss):
     ----------
     L. Yuan, T. Wang, X. Zhang, F. E. H. Tay, Z. Jie, W. Liu and J. Feng, "Central similarity quantization for efficient
     image and video retrieval", CVPR 2020.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import CSQ
+    >>> hasher = DeepSupervisedHasher(32, loss=CSQ(lam=0.01))
     """
 
     def __init__(self, *, lam=0.0001):

@@ -38,6 +38,12 @@ class DCH(HashLoss):
     References
     ----------
     Y. Cao, M. Long, B. Liu and J. Wang, "Deep Cauchy hashing for Hamming space retrieval", CVPR 2018.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import DCH
+    >>> hasher = DeepSupervisedHasher(32, loss=DCH(gamma=5))
     """
 
     def __init__(self, *, gamma=20.0, lam=0.1):

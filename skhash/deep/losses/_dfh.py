@@ -45,6 +45,12 @@ class DFH(HashLoss):
     References
     ----------
     Y. Li, W. Pei, Y. Zha and J. van Gemert, "Push for quantization: deep Fisher hashing", BMVC 2019.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import DFH
+    >>> hasher = DeepSupervisedHasher(32, loss=DFH(margin=1))
     """
 
     def __init__(self, *, margin=3.0, eta=0.5, mu=0.1, nu=1.0):

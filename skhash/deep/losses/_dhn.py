@@ -26,6 +26,12 @@ class DHN(HashLoss):
     References
     ----------
     H. Zhu, M. Long, J. Wang and Y. Cao, "Deep hashing network for efficient similarity retrieval", AAAI 2016.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import DHN
+    >>> hasher = DeepSupervisedHasher(32, loss=DHN(lam=0.01))
     """
 
     def __init__(self, *, lam=0.1):

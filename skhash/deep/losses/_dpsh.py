@@ -27,6 +27,12 @@ class DPSH(HashLoss):
     References
     ----------
     W.-J. Li, S. Wang and W.-C. Kang, "Feature learning based deep supervised hashing with pairwise labels", IJCAI 2016.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import DPSH
+    >>> hasher = DeepSupervisedHasher(32, loss=DPSH(eta=100))
     """
 
     def __init__(self, *, eta=10.0):

@@ -44,6 +44,12 @@ class DSDH(CodeBankLoss):
     References
     ----------
     Q. Li, Z. Sun, R. He and T. Tan, "Deep supervised discrete hashing", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import DSDH
+    >>> hasher = DeepSupervisedHasher(32, loss=DSDH(eta=5))
     """
 
     def __init__(self, *, eta=55.0, mu=1.0, nu=0.1, max_iter=10):

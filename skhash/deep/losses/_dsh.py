@@ -25,6 +25,12 @@ class DSH(HashLoss):
     References
     ----------
     H. Liu, R. Wang, S. Shan and X. Chen, "Deep supervised hashing for fast image retrieval", CVPR 2016.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import DSH
+    >>> hasher = DeepSupervisedHasher(32, loss=DSH(alpha=0.1))
     """
 
     def __init__(self, *, alpha=0.01):

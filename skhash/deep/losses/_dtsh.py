@@ -29,6 +29,12 @@ class DTSH(HashLoss):
     References
     ----------
     X. Wang, Y. Shi and K. M. Kitani, "Deep supervised hashing with triplet labels", ACCV 2016.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import DTSH
+    >>> hasher = DeepSupervisedHasher(32, loss=DTSH(alpha=5))
     """
 
     def __init__(self, *, alpha=None, lam=1.0):

@@ -33,6 +33,12 @@ class HashNet(HashLoss):
     References
     ----------
     Z. Cao, M. Long, J. Wang and P. S. Yu, "HashNet: deep learning to hash by continuation", ICCV 2017.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import HashNet
+    >>> hasher = DeepSupervisedHasher(32, loss=HashNet(epochs_per_step=5))
     """
 
     def __init__(self, *, alpha=None, epochs_per_step=20):

@@ -33,6 +33,12 @@ class JMLH(HashLoss):
     ----------
     Y. Shen, J. Qin, J. Chen, L. Liu, F. Zhu and Z. Shen, "Embarrassingly simple binary representation learning", ICCV
     Workshops 2019.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import JMLH
+    >>> hasher = DeepSupervisedHasher(32, loss=JMLH(lam=0.01))
     """
 
     def __init__(self, *, lam=0.1):

@@ -44,6 +44,12 @@ class MDSH(HashLoss):
     ----------
     L. Wang, Y. Pan, C. Liu, H. Lai, J. Yin and Y. Liu, "Deep hashing with minimal-distance-separated hash centers",
     CVPR 2023.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import MDSH
+    >>> hasher = DeepSupervisedHasher(32, loss=MDSH(pairs_from=3))
     """
 
     def __init__(self, *, beta=1.0, lam=0.0001, pairs_from=9):

@@ -36,6 +36,12 @@ class MIHash(HashLoss):
 
     F. Cakir, K. He, S. A. Bargal and S. Sclaroff, "Hashing with mutual information", IEEE Transactions on Pattern
     Analysis and Machine Intelligence 41(10), 2019.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import MIHash
+    >>> hasher = DeepSupervisedHasher(32, loss=MIHash(slope=4))
     """
 
     def __init__(self, *, n_bins=None, slope=1.0):
