@@ -13,8 +13,8 @@ class DHN(HashLoss):
 
     With :math:`h = \tanh(z)` for the outputs :math:`z` of the network,
 
-    .. math:: L + \lambda Q = \sum_{ij} \big( \log(1 + e^{\langle h_i, h_j \rangle})
-        - s_{ij} \langle h_i, h_j \rangle \big) + \lambda \sum_i \sum_k \log \cosh(|h_{ik}| - 1).
+    .. math:: L + \lambda Q = \sum_{ij} \left( \log(1 + e^{\langle h_i, h_j \rangle})
+        - s_{ij} \langle h_i, h_j \rangle \right) + \lambda \sum_i \sum_k \log \cosh(|h_{ik}| - 1).
 
     The first sum is a mean over the pairs of different labelled samples of a batch, the second a mean over all samples.
 

@@ -13,7 +13,8 @@ class DPSH(HashLoss):
     With :math:`\theta_{ij} = \tfrac{1}{2} u_i' u_j` for the outputs :math:`u` of the network and
     :math:`b_i = \operatorname{sign}(u_i)`,
 
-    .. math:: L = -\sum_{ij} \big( s_{ij} \theta_{ij} - \log(1 + e^{\theta_{ij}}) \big) + \eta \sum_i \|b_i - u_i\|_2^2.
+    .. math:: L = -\sum_{ij} \left( s_{ij} \theta_{ij} - \log(1 + e^{\theta_{ij}}) \right)
+        + \eta \sum_i \|b_i - u_i\|_2^2.
 
     Both sums are divided by :math:`n^2` for :math:`n` training samples: the mean over the pairs of different labelled
     samples of a batch, plus :math:`\eta / n` times the mean squared distance of the samples to their codes. Pairs are

@@ -14,8 +14,8 @@ class HashNet(HashLoss):
     For the outputs :math:`z` of the network, :math:`g_i = \tanh(\beta z_i)` and the set :math:`S` of the pairs of
     different labelled samples of a batch, :math:`S_1` of them similar and :math:`S_0` not,
 
-    .. math:: L = \frac{1}{|S|} \sum_{ij \in S} w_{ij} \big( \log(1 + e^{\alpha \langle g_i, g_j \rangle})
-        - \alpha s_{ij} \langle g_i, g_j \rangle \big), \quad w_{ij} = c_{ij} \begin{cases}
+    .. math:: L = \frac{1}{|S|} \sum_{ij \in S} w_{ij} \left( \log(1 + e^{\alpha \langle g_i, g_j \rangle})
+        - \alpha s_{ij} \langle g_i, g_j \rangle \right), \quad w_{ij} = c_{ij} \begin{cases}
         |S| / |S_1| & s_{ij} = 1 \\ |S| / |S_0| & s_{ij} = 0. \end{cases}
 
     With label sets :math:`Y`, :math:`c_{ij} = |Y_i \cap Y_j| / |Y_i \cup Y_j|` for similar pairs and 1 for others.

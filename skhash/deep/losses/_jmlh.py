@@ -17,8 +17,8 @@ class JMLH(HashLoss):
     :math:`q(b_{ik} = 1 | x_i) = \sigma(z_{ik})`, a linear classifier for :math:`q(y | b)` and the prior
     :math:`p(b_k = 1) = 1/2`,
 
-    .. math:: L = \frac{1}{n} \sum_i \Big( -\log q(y_i | b_i)
-        + \lambda \operatorname{KL}\big( q(b | x_i) \,\|\, p(b) \big) \Big), \quad b_i \sim q(b | x_i).
+    .. math:: L = \frac{1}{n} \sum_i \left( -\log q(y_i | b_i)
+        + \lambda \operatorname{KL}\left( q(b | x_i) \,\|\, p(b) \right) \right), \quad b_i \sim q(b | x_i).
 
     Mean over the labelled samples of a batch; the second term, mean over all samples. Gradients pass through the mean
     of the bits. The classifier reads bits as -1 and +1, which differs from 0 and 1 by its weights only. Where samples

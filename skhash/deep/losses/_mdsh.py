@@ -20,8 +20,8 @@ class MDSH(HashLoss):
     :math:`P_{ij} = \exp(\sqrt{K} \cos(h_i, c_j)) / \sum_m \exp(\sqrt{K} \cos(h_i, c_m))`,
     :math:`L = L_C + \beta L_P + \lambda L_Q` with
 
-    .. math:: L_C = -\frac{1}{nC} \sum_{ij} \big( y_{ij} \log P_{ij} + (1 - y_{ij}) \log(1 - P_{ij}) \big), \quad
-        L_P = \operatorname*{mean}_{s_{ij} = 1} \log\big( 1 + e^{(1 - \cos(h_i, u_j)) / 2} \big), \quad
+    .. math:: L_C = -\frac{1}{nC} \sum_{ij} \left( y_{ij} \log P_{ij} + (1 - y_{ij}) \log(1 - P_{ij}) \right), \quad
+        L_P = \operatorname*{mean}_{s_{ij} = 1} \log\left( 1 + e^{(1 - \cos(h_i, u_j)) / 2} \right), \quad
         L_Q = \frac{1}{nK} \sum_{ik} (|h_{ik}| - 1)^2.
 
     :math:`L_C` is the mean over the labelled samples of a batch and over classes, :math:`L_P` that over the pairs of a

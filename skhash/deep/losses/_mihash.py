@@ -16,10 +16,10 @@ class MIHash(HashLoss):
     :math:`\phi = 2 \sigma(A z) - 1`, distances :math:`d = \tfrac{1}{2} (K - \phi_q' \phi)` from 0 to :math:`K`, and are
     relevant (+) if they share a class with it, else not (-). With their distances :math:`D`,
 
-    .. math:: L = -I(D) = -\big( H(D) - p^+ H(D | +) - p^- H(D | -) \big)
+    .. math:: L = -I(D) = -\left( H(D) - p^+ H(D | +) - p^- H(D | -) \right)
 
     in bits, mean over queries. The probabilities are shares of a histogram with centres
-    :math:`0, \Delta, 2 \Delta, \dots, K`, where a sample adds to a centre :math:`c` the triangular pulse
+    :math:`0, \Delta, 2 \Delta, \ldots, K`, where a sample adds to a centre :math:`c` the triangular pulse
     :math:`\max(0, 1 - |d - c| / \Delta)`; :math:`p^+, p^-` are the shares of relevant samples and others.
 
     Parameters

@@ -288,6 +288,30 @@ def test_weight_scales_the_distance_to_codes(cls, name):
     assert value(prepared(cls(**{name: 0.0}), targets), z[:1], targets[:1]) == 0
 
 
+def test_dpsh_divides_its_weight_by_the_number_of_training_samples():
+    """A single sample has no pair; `set_rows` tells of twice as many."""
+    z = outputs_for(SINGLE)[:1]
+    loss = prepared(DPSH(eta=3.0), SINGLE)
+    assert value(loss, z, SINGLE[:1]) == pytest.approx(3.0 / 7 * l2(z), rel=1e-12)
+    loss.set_rows(torch.from_numpy(np.vstack([SINGLE, SINGLE])))
+    assert value(loss, z, SINGLE[:1]) == pytest.approx(3.0 / 14 * l2(z), rel=1e-12)
+
+
+def test_hashnet_takes_a_slope_of_its_own():
+    z = outputs_for(MULTI)
+    assert value(prepared(HashNet(alpha=0.4), MULTI), z, MULTI) == pytest.approx(naive_hashnet(z, MULTI, alpha=0.4))
+
+
+def test_dtsh_takes_a_margin_of_its_own():
+    """Theta is 1 for the two samples of one class, and -1 for each of them and the third sample."""
+    z = np.zeros((3, N_BITS))
+    z[:, :2] = [[1.0, 1.0], [1.0, 1.0], [-1.0, -1.0]]
+    distance = (N_BITS - 2) / N_BITS
+    for alpha, margin in ((None, N_BITS / 2), (0.5, 0.5)):
+        expected = math.log(1 + math.exp(-(1.0 - -1.0 - margin))) + distance
+        assert value(prepared(DTSH(alpha=alpha), SINGLE[:3]), z, SINGLE[:3]) == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize(("epoch", "beta"), [(0, 1.0), (19, 1.0), (20, math.sqrt(2)), (59, math.sqrt(3)), (60, 2.0)])
 def test_hashnet_sharpens_the_tanh_every_twenty_epochs(epoch, beta):
     z = outputs_for(MULTI)
@@ -422,6 +446,16 @@ def test_mihash_histograms_have_the_bins_asked_for(n_bins, slope):
     z = outputs_for(MULTI)
     loss = prepared(MIHash(n_bins=n_bins, slope=slope), MULTI)
     assert value(loss, z, MULTI) == pytest.approx(naive_mihash(z, MULTI, n_bins, slope), rel=1e-9)
+
+
+def test_mihash_has_one_step_for_a_single_bit():
+    """Half of a code of one bit is no step; the two certain codes are 0 and 1 bits away."""
+    z = torch.tensor([[90.0], [90.0], [-90.0], [-90.0]])
+    targets = torch.eye(2)[[0, 0, 1, 1]]
+    loss = MIHash()
+    loss.prepare(1, 2, n_samples=4, targets=targets, generator=torch.Generator())
+    entropy = -(1 / 3 * math.log2(1 / 3) + 2 / 3 * math.log2(2 / 3))
+    assert loss(z, targets, torch.arange(4)).item() == pytest.approx(-entropy, rel=1e-6)
 
 
 def test_mihash_is_best_where_distances_tell_relevance():
