@@ -200,8 +200,8 @@ class BernoulliSign(Quantizer):
 
     Parameters
     ----------
-    generator : torch.Generator
-        Source of randomness, on the CPU.
+    generator : torch.Generator or None, default=None
+        Source of randomness, on the CPU; the global one of torch when None.
 
     References
     ----------
@@ -217,7 +217,7 @@ class BernoulliSign(Quantizer):
     [[1.0, -1.0]]
     """
 
-    def __init__(self, generator):
+    def __init__(self, generator=None):
         super().__init__()
         self.generator = generator
 

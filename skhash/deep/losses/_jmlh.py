@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from ..quantizers import BernoulliSign
 from ._base import HashLoss
-from ._classes import classification_loss, draw_seed, is_multi_label, linear_classifier
+from ._classes import classification_loss, is_multi_label, linear_classifier
 
 
 class JMLH(HashLoss):
@@ -44,13 +44,15 @@ class JMLH(HashLoss):
     def __init__(self, *, lam=0.1):
         super().__init__()
         self.lam = lam
+        # Draws from the global generator, which training seeds anew for each epoch: a generator of its own would have
+        # to be saved with the weights.
+        self.quantizer = BernoulliSign()
 
     def prepare(self, n_bits, n_classes, *, n_samples, targets, generator):
-        """Make the classifier, and a generator for the bits."""
+        """Make the classifier."""
         super().prepare(n_bits, n_classes, n_samples=n_samples, targets=targets, generator=generator)
         self.multi_label = is_multi_label(targets)
         self.classifier = linear_classifier(n_bits, n_classes, generator)
-        self.quantizer = BernoulliSign(torch.Generator().manual_seed(draw_seed(generator)))
 
     def forward(self, outputs, targets, rows):
         """Compute the loss of a batch."""

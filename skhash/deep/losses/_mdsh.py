@@ -76,8 +76,8 @@ class MDSH(HashLoss):
             1 for the classes of a sample, else 0; rows of zeros are unlabelled.
         """
         # Rows of zeros in the targets have not been seen yet, or have no label.
-        self.register_buffer("bank", self.centers.new_zeros(len(targets), self.n_bits), persistent=False)
-        self.register_buffer("bank_targets", self.centers.new_zeros(targets.shape), persistent=False)
+        self.register_buffer("bank", self.centers.new_zeros(len(targets), self.n_bits))
+        self.register_buffer("bank_targets", self.centers.new_zeros(targets.shape))
 
     def start_epoch(self, epoch):
         """Start with the pairs when it is time."""
