@@ -37,7 +37,19 @@ NAMES = public_names()
 ESTIMATORS_AND_DISPLAYS = {
     path: value for path, value in NAMES.items() if inspect.isclass(value) and not issubclass(value, BaseException)
 }
-METHODS = [f"{path}.{name}" for path, cls in ESTIMATORS_AND_DISPLAYS.items() for name in own_methods(cls)]
+
+
+def described_elsewhere(cls, name):
+    """Whether a method overrides one of a public class, whose description says what callers need to know."""
+    return any(base is not cls and name in base.__dict__ for base in cls.__mro__ if base in NAMES.values())
+
+
+METHODS = [
+    f"{path}.{name}"
+    for path, cls in ESTIMATORS_AND_DISPLAYS.items()
+    for name in own_methods(cls)
+    if not described_elsewhere(cls, name)
+]
 
 
 def test_there_are_public_names():

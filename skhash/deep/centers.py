@@ -6,6 +6,15 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
 
+__all__ = [
+    "bernoulli_centers",
+    "extended_bch_centers",
+    "gilbert_varshamov_distance",
+    "hadamard_centers",
+    "maximal_distance_centers",
+    "minimum_distance",
+]
+
 # Rows whose distances are held in memory together.
 _BLOCK_ROWS = 1024
 
@@ -217,7 +226,7 @@ def maximal_distance_centers(n_classes, n_bits, *, random_state=None):
 def gilbert_varshamov_distance(n_classes, n_bits):
     r"""Compute the minimum distance that a greedy search always reaches.
 
-    .. math:: \max \Big\{ d : C \sum_{i=0}^{d-1} \binom{K}{i} \le 2^{K-1} \Big\}
+    .. math:: \max \left\{ d : C \sum_{i=0}^{d-1} \binom{K}{i} \le 2^{K-1} \right\}
 
     Parameters
     ----------

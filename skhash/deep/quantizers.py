@@ -5,9 +5,33 @@ Each is a module with ``forward(outputs)`` and ``start_epoch(epoch)``. In code, 
 
 import torch
 
+__all__ = [
+    "AnnealedSigmoid",
+    "BernoulliSign",
+    "BiHalfSign",
+    "ClippedStraightThroughSign",
+    "Quantizer",
+    "StraightThroughSign",
+    "TanhContinuation",
+]
+
 
 class Quantizer(torch.nn.Module):
-    """A relaxation of the sign."""
+    """A relaxation of the sign.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skhash.deep.quantizers import Quantizer
+    >>> class HardTanh(Quantizer):
+    ...     def forward(self, outputs):
+    ...         return outputs.clamp(-1, 1)
+    >>> HardTanh()(torch.tensor([[-0.5, 3.0]])).tolist()
+    [[-0.5, 1.0]]
+    """
+
+    def __init__(self):
+        super().__init__()
 
     def start_epoch(self, epoch):
         """Advance what depends on the epoch.
@@ -176,8 +200,8 @@ class BernoulliSign(Quantizer):
 
     Parameters
     ----------
-    generator : torch.Generator
-        Source of randomness, on the CPU.
+    generator : torch.Generator or None, default=None
+        Source of randomness, on the CPU; the global one of torch when None.
 
     References
     ----------
@@ -193,7 +217,7 @@ class BernoulliSign(Quantizer):
     [[1.0, -1.0]]
     """
 
-    def __init__(self, generator):
+    def __init__(self, generator=None):
         super().__init__()
         self.generator = generator
 

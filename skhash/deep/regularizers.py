@@ -5,11 +5,21 @@ import math
 import torch
 import torch.nn.functional as F
 
+__all__ = [
+    "bit_balance",
+    "bit_correlation",
+    "cubic_quantization",
+    "l1_quantization",
+    "l2_quantization",
+    "log_cosh_quantization",
+    "sliced_wasserstein_quantization",
+]
+
 
 def l1_quantization(outputs):
     r"""Compute how far outputs are from -1 and +1, by absolute differences.
 
-    .. math:: \frac{1}{n} \sum_i \big\| |z_i| - 1 \big\|_1
+    .. math:: \frac{1}{n} \sum_i \left\| |z_i| - 1 \right\|_1
 
     Parameters
     ----------
@@ -70,7 +80,7 @@ def l2_quantization(outputs):
 def cubic_quantization(outputs):
     r"""Compute how far outputs are from -1 and +1, by cubed differences.
 
-    .. math:: \frac{1}{n} \sum_i \big\| |z_i| - 1 \big\|_3^3
+    .. math:: \frac{1}{n} \sum_i \left\| |z_i| - 1 \right\|_3^3
 
     Parameters
     ----------
@@ -131,7 +141,7 @@ def log_cosh_quantization(outputs):
 def bit_balance(outputs):
     r"""Compute how unevenly the bits split the samples.
 
-    .. math:: \frac{1}{K} \Big\| \frac{1}{n} \sum_i z_i \Big\|_2^2
+    .. math:: \frac{1}{K} \left\| \frac{1}{n} \sum_i z_i \right\|_2^2
 
     It is 0 when every bit has mean 0, and 1 when all samples have one and the same code.
 
@@ -162,7 +172,7 @@ def bit_balance(outputs):
 def bit_correlation(outputs):
     r"""Compute how much pairs of different bits say the same.
 
-    .. math:: \frac{1}{K (K - 1)} \sum_{k \ne l} \Big( \frac{1}{n} \sum_i z_{ik} z_{il} \Big)^2
+    .. math:: \frac{1}{K (K - 1)} \sum_{k \ne l} \left( \frac{1}{n} \sum_i z_{ik} z_{il} \right)^2
 
     It is 0 when the bits are uncorrelated, or when there is only one, and 1 when all bits of codes are equal.
 
@@ -196,12 +206,12 @@ def bit_correlation(outputs):
 def sliced_wasserstein_quantization(outputs):
     r"""Compute the Wasserstein distance of each bit to a balanced code.
 
-    .. math:: \frac{1}{nK} \sum_k \sum_{i=1}^{n} \big( z_{(i)k} - t_i \big)^2
+    .. math:: \frac{1}{nK} \sum_k \sum_{i=1}^{n} \left( z_{(i)k} - t_i \right)^2
 
-    with the outputs :math:`z_{(1)k} \le \dots \le z_{(n)k}` of a bit sorted over the batch. The lower half is pulled to
-    :math:`t_i = -1` and the upper half to :math:`t_i = +1`, so this one term asks for balance and for binary outputs.
-    The axes of the code serve as the slices. The middle one of an odd number of samples has target 0: the gradient is
-    that of a target which is -1 and +1 with equal probability.
+    with the outputs :math:`z_{(1)k} \le \ldots \le z_{(n)k}` of a bit sorted over the batch. The lower half is pulled
+    to :math:`t_i = -1` and the upper half to :math:`t_i = +1`, so this one term asks for balance and for binary
+    outputs. The axes of the code serve as the slices. The middle one of an odd number of samples has target 0: the
+    gradient is that of a target which is -1 and +1 with equal probability.
 
     Parameters
     ----------

@@ -105,6 +105,13 @@ def test_bernoulli_depends_on_its_own_generator_only():
     assert not torch.equal(first, BernoulliSign(torch.Generator().manual_seed(8))(z))
 
 
+def test_bernoulli_draws_from_the_global_generator_by_default():
+    z = torch.zeros(50, 4)
+    first = BernoulliSign(torch.Generator().manual_seed(7))(z)
+    torch.manual_seed(7)
+    assert torch.equal(BernoulliSign()(z), first)
+
+
 @pytest.mark.parametrize("n", [1, 2, 5, 8])
 def test_bihalf_splits_each_bit_at_its_median(n):
     z = np.random.default_rng(n).normal(size=(n, 4))

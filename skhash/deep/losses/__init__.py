@@ -23,6 +23,30 @@ from ._mdsh import MDSH
 from ._mihash import MIHash
 from ._orthohash import OrthoHash
 
+__all__ = [
+    "ADSH",
+    "CSQ",
+    "DCH",
+    "DFH",
+    "DHN",
+    "DPN",
+    "DPSH",
+    "DSDH",
+    "DSH",
+    "DTSH",
+    "JMLH",
+    "LOSSES",
+    "MDSH",
+    "BiHalf",
+    "CrossEntropy",
+    "GreedyHash",
+    "HashLoss",
+    "HashNet",
+    "HyP2",
+    "MIHash",
+    "OrthoHash",
+]
+
 LOSSES: dict[str, type[HashLoss]] = {
     "adsh": ADSH,
     "bihalf": BiHalf,

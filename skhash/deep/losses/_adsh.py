@@ -19,11 +19,11 @@ class ADSH(CodeBankLoss):
     .. math:: \min_{u, V} \sum_{i \in \Omega} \sum_{j = 1}^{n} (u_i' v_j - K S_{ij})^2
         + \gamma \sum_{i \in \Omega} \|v_i - u_i\|_2^2, \quad v_j \in \{-1, +1\}^K.
 
-    The database is the training set and every sample of it a query, :math:`\Omega = \{1, \dots, n\}`. The network
+    The database is the training set and every sample of it a query, :math:`\Omega = \{1, \ldots, n\}`. The network
     minimises the sum divided by :math:`|\Omega| n`: the mean over the pairs of a query of the batch and a sample of the
     database, plus :math:`\gamma / n` times the mean squared distance of the queries to their codes. Before each epoch,
     all codes are solved for one bit :math:`k` after the other, for the last known :math:`U`,
-    :math:`V_{*k} = \operatorname{sign} \big( K S' U_{*k} + \gamma U_{*k} - \hat{V} \hat{U}' U_{*k} \big)`, where
+    :math:`V_{*k} = \operatorname{sign} \left( K S' U_{*k} + \gamma U_{*k} - \hat{V} \hat{U}' U_{*k} \right)`, where
     :math:`\hat{U}, \hat{V}` lack bit :math:`k`.
 
     :math:`r` is the number of similar pairs of the database divided by that of dissimilar ones, so that :math:`S` has
@@ -46,6 +46,12 @@ class ADSH(CodeBankLoss):
     References
     ----------
     Q.-Y. Jiang and W.-J. Li, "Asymmetric deep supervised hashing", AAAI 2018.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import ADSH
+    >>> hasher = DeepSupervisedHasher(32, loss=ADSH(gamma=20))
     """
 
     def __init__(self, *, gamma=200.0, balanced=True):

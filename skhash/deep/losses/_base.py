@@ -8,8 +8,23 @@ class HashLoss(torch.nn.Module):
 
     A loss may own parameters (a classifier, proxies) that are trained with the network, and buffers (centres, a bank of
     earlier outputs). Subclasses take the settings of their paper in ``__init__``, create the rest in `prepare`, and
-    compute the loss in ``forward``.
+    compute the loss in ``forward``. State that changes in training belongs in parameters and buffers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import HashLoss
+    >>> class Correlation(HashLoss):
+    ...     def forward(self, outputs, targets, rows):
+    ...         codes = torch.tanh(outputs)
+    ...         similar = 2.0 * (targets @ targets.T > 0) - 1
+    ...         return -(similar * (codes @ codes.T)).mean()
+    >>> hasher = DeepSupervisedHasher(32, loss=Correlation())
     """
+
+    def __init__(self):
+        super().__init__()
 
     def prepare(self, n_bits, n_classes, *, n_samples, targets, generator):
         """Create parameters and buffers, once before training.
@@ -45,7 +60,13 @@ class HashLoss(torch.nn.Module):
         """
 
     def start_epoch(self, epoch):
-        """Advance what depends on the epoch, counted from 0."""
+        """Advance what depends on the epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch that begins, counted from 0.
+        """
 
     def forward(self, outputs, targets, rows):
         """Compute the loss of a batch.

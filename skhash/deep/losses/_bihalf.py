@@ -24,6 +24,12 @@ class BiHalf(HashLoss):
     References
     ----------
     Y. Li and J. van Gemert, "Deep unsupervised image hashing by maximizing bit entropy", AAAI 2021.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import BiHalf
+    >>> hasher = DeepSupervisedHasher(32, loss=BiHalf(gamma=1))
     """
 
     def __init__(self, *, gamma=6.0):

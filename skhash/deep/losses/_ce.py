@@ -13,6 +13,12 @@ class CrossEntropy(HashLoss):
 
     Mean over the labelled samples of a batch. Where samples have several classes, binary cross-entropy of each class,
     mean over classes. Nothing asks for binary outputs: the baseline that every other loss has to beat.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import CrossEntropy
+    >>> hasher = DeepSupervisedHasher(32, loss=CrossEntropy())
     """
 
     def prepare(self, n_bits, n_classes, *, n_samples, targets, generator):

@@ -73,7 +73,7 @@ def classification_loss(logits, targets, multi_label):
 
         -\frac{1}{n} \sum_i \log \frac{e^{o_{i y_i}}}{\sum_c e^{o_{ic}}}
         \quad \text{or} \quad
-        -\frac{1}{nC} \sum_{ic} \big( y_{ic} \log \sigma(o_{ic}) + (1 - y_{ic}) \log \sigma(-o_{ic}) \big)
+        -\frac{1}{nC} \sum_{ic} \left( y_{ic} \log \sigma(o_{ic}) + (1 - y_{ic}) \log \sigma(-o_{ic}) \right)
 
     Parameters
     ----------

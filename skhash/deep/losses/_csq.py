@@ -14,7 +14,7 @@ class CSQ(HashLoss):
     For the outputs :math:`z_i` of the network, relaxed bits :math:`h_i = (\tanh(z_i) + 1) / 2` and the centre
     :math:`c'_i \in \{0, 1\}^K` of a sample, :math:`L = L_C + \lambda L_Q` with
 
-    .. math:: L_C = -\frac{1}{nK} \sum_{ik} \big( c'_{ik} \log h_{ik} + (1 - c'_{ik}) \log(1 - h_{ik}) \big), \quad
+    .. math:: L_C = -\frac{1}{nK} \sum_{ik} \left( c'_{ik} \log h_{ik} + (1 - c'_{ik}) \log(1 - h_{ik}) \right), \quad
         L_Q = \frac{1}{nK} \sum_{ik} \log \cosh(|2 h_{ik} - 1| - 1).
 
     Mean over the labelled samples of a batch and over bits; the second term, over all samples. The centres are rows of
@@ -30,6 +30,12 @@ class CSQ(HashLoss):
     ----------
     L. Yuan, T. Wang, X. Zhang, F. E. H. Tay, Z. Jie, W. Liu and J. Feng, "Central similarity quantization for efficient
     image and video retrieval", CVPR 2020.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import CSQ
+    >>> hasher = DeepSupervisedHasher(32, loss=CSQ(lam=0.01))
     """
 
     def __init__(self, *, lam=0.0001):

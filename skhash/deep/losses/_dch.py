@@ -19,9 +19,9 @@ class DCH(HashLoss):
     For the outputs :math:`z` of the network, with :math:`d(z_i, z_j) = \tfrac{K}{2} (1 - \cos(z_i, z_j))`, which is the
     Hamming distance for codes,
 
-    .. math:: L + \lambda Q = \sum_{ij} w_{ij} \Big( s_{ij} \log \frac{d(z_i, z_j)}{\gamma}
-        + \log \Big( 1 + \frac{\gamma}{d(z_i, z_j)} \Big) \Big)
-        + \lambda \sum_i \log \Big( 1 + \frac{d(|z_i|, \mathbf{1})}{\gamma} \Big).
+    .. math:: L + \lambda Q = \sum_{ij} w_{ij} \left( s_{ij} \log \frac{d(z_i, z_j)}{\gamma}
+        + \log \left( 1 + \frac{\gamma}{d(z_i, z_j)} \right) \right)
+        + \lambda \sum_i \log \left( 1 + \frac{d(|z_i|, \mathbf{1})}{\gamma} \right).
 
     The first sum is a mean over the set :math:`S` of the pairs of different labelled samples of a batch, in which
     :math:`w_{ij}` is :math:`|S| / |S_1|` for the similar pairs :math:`S_1` and :math:`|S| / |S_0|` for the others; the
@@ -38,6 +38,12 @@ class DCH(HashLoss):
     References
     ----------
     Y. Cao, M. Long, B. Liu and J. Wang, "Deep Cauchy hashing for Hamming space retrieval", CVPR 2018.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import DCH
+    >>> hasher = DeepSupervisedHasher(32, loss=DCH(gamma=5))
     """
 
     def __init__(self, *, gamma=20.0, lam=0.1):

@@ -13,20 +13,20 @@ class DFH(HashLoss):
 
     With :math:`\theta_{ij} = \tfrac{1}{2} u_i' u_j` for the outputs :math:`u` of the network,
 
-    .. math:: L = \sum_{ij} \Big( s_{ij} \log(1 + e^{m - \theta_{ij}})
-        + (1 - s_{ij}) \log(1 + e^{m + \theta_{ij}}) \Big) + \eta \sum_i \|b_i - u_i\|_2^2.
+    .. math:: L = \sum_{ij} \left( s_{ij} \log(1 + e^{m - \theta_{ij}})
+        + (1 - s_{ij}) \log(1 + e^{m + \theta_{ij}}) \right) + \eta \sum_i \|b_i - u_i\|_2^2.
 
     The first sum is a mean over the pairs of different labelled samples of a batch, the second a mean over all samples
     and bits. The codes are pulled to the binary centres :math:`c` of their classes,
     :math:`b_i = \operatorname{sign}(u_i + \mu \sum_k y_{ik} c_k)`, and the centres follow the codes of each batch and
     flee each other,
 
-    .. math:: \min_{c_1, \dots, c_C \in \{-1, +1\}^K} \sum_i \Big\| b_i - \sum_k y_{ik} c_k \Big\|_2^2
+    .. math:: \min_{c_1, \ldots, c_C \in \{-1, +1\}^K} \sum_i \left\| b_i - \sum_k y_{ik} c_k \right\|_2^2
         + \nu \sum_{k \ne l} c_k' c_l,
 
-    by one turn of discrete coordinate descent over the classes of the batch,
-    :math:`c_k = \operatorname{sign} \big( \sum_i y_{ik} b_i - \sum_{l \ne k} (\sum_i y_{ik} y_{il} + \nu) c_l \big)`.
-    A class that no batch has had yet has the centre 0. In evaluation mode the centres stay as they are.
+    by one turn of discrete coordinate descent over the classes of the batch, which sets :math:`c_k` to the sign of
+    :math:`\sum_i y_{ik} b_i - \sum_{l \ne k} (\sum_i y_{ik} y_{il} + \nu) c_l`. A class that no batch has had
+    yet has the centre 0. In evaluation mode the centres stay as they are.
 
     Parameters
     ----------
@@ -45,6 +45,12 @@ class DFH(HashLoss):
     References
     ----------
     Y. Li, W. Pei, Y. Zha and J. van Gemert, "Push for quantization: deep Fisher hashing", BMVC 2019.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import DFH
+    >>> hasher = DeepSupervisedHasher(32, loss=DFH(margin=1))
     """
 
     def __init__(self, *, margin=3.0, eta=0.5, mu=0.1, nu=1.0):

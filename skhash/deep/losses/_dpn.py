@@ -24,6 +24,12 @@ class DPN(HashLoss):
     ----------
     L. Fan, K. W. Ng, C. Ju, T. Zhang and C. S. Chan, "Deep polarized network for supervised learning of accurate binary
     hashing codes", IJCAI 2020.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import DPN
+    >>> hasher = DeepSupervisedHasher(32, loss=DPN(margin=2))
     """
 
     def __init__(self, *, margin=1.0):

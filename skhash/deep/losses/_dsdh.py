@@ -14,14 +14,14 @@ class DSDH(CodeBankLoss):
     With :math:`\theta_{ij} = \tfrac{1}{2} u_i' u_j` for the outputs :math:`u` of the network, the codes :math:`b` of
     the training samples, their label vectors :math:`y` and a classifier :math:`W`,
 
-    .. math:: \min_{u, B, W} -\sum_{ij} \big( s_{ij} \theta_{ij} - \log(1 + e^{\theta_{ij}}) \big)
+    .. math:: \min_{u, B, W} -\sum_{ij} \left( s_{ij} \theta_{ij} - \log(1 + e^{\theta_{ij}}) \right)
         + \mu \sum_i \|y_i - W' b_i\|_2^2 + \nu \|W\|_F^2 + \eta \sum_i \|b_i - u_i\|_2^2, \quad b_i \in \{-1, +1\}^K.
 
     The network minimises the first and the last sum, divided by :math:`n^2` for :math:`n` training samples: the mean
     over the pairs of different labelled samples of a batch, plus :math:`\eta / n` times the mean squared distance of
     the samples to their codes. Before each epoch, the classifier and the codes minimise the rest for the last known
     outputs by turns: :math:`W = (B'B + \tfrac{\nu}{\mu} I)^{-1} B'Y`, and each bit :math:`k` of all codes at once,
-    :math:`B_{*k} = \operatorname{sign} \big( Y w_k + \tfrac{\eta}{\mu} U_{*k} - \tilde{B} \tilde{W} w_k \big)`, where
+    :math:`B_{*k} = \operatorname{sign} ( Y w_k + \tfrac{\eta}{\mu} U_{*k} - \tilde{B} \tilde{W} w_k )`, where
     :math:`w_k` is row :math:`k` of :math:`W`, and :math:`\tilde{B}, \tilde{W}` lack bit :math:`k`.
 
     The code of a sample begins as the sign of its first output. That of a sample without a label is the sign of its
@@ -44,6 +44,12 @@ class DSDH(CodeBankLoss):
     References
     ----------
     Q. Li, Z. Sun, R. He and T. Tan, "Deep supervised discrete hashing", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import DSDH
+    >>> hasher = DeepSupervisedHasher(32, loss=DSDH(eta=5))
     """
 
     def __init__(self, *, eta=55.0, mu=1.0, nu=0.1, max_iter=10):

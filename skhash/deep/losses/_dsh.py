@@ -14,20 +14,26 @@ class DSH(HashLoss):
 
     .. math:: L = \tfrac{1}{2} (1 - y) \|b_1 - b_2\|_2^2 + \tfrac{1}{2} y \max(m - \|b_1 - b_2\|_2^2, 0), \quad m = 2K,
 
-    mean over the pairs of different labelled samples of a batch, plus :math:`\alpha \| |b| - 1 \|_1`, mean over all
-    samples. The paper adds the second term for both samples of each pair, so that its :math:`\alpha` counts twice.
+    mean over the pairs of different labelled samples of a batch, plus :math:`2 \alpha \| |b| - 1 \|_1`, mean over all
+    samples: the paper adds :math:`\alpha \| |b| - 1 \|_1` for both samples of each pair.
 
     Parameters
     ----------
-    alpha : float, default=0.1
+    alpha : float, default=0.01
         Weight of the distance of the outputs to -1 and +1.
 
     References
     ----------
     H. Liu, R. Wang, S. Shan and X. Chen, "Deep supervised hashing for fast image retrieval", CVPR 2016.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import DSH
+    >>> hasher = DeepSupervisedHasher(32, loss=DSH(alpha=0.1))
     """
 
-    def __init__(self, *, alpha=0.1):
+    def __init__(self, *, alpha=0.01):
         super().__init__()
         self.alpha = alpha
 
@@ -38,4 +44,4 @@ class DSH(HashLoss):
         distances = (outputs[:, None] - outputs).square().sum(dim=2)
         margin = 2 * outputs.shape[1]
         pairs = torch.where(similar > 0, distances, (margin - distances).clamp(min=0)) / 2
-        return mean_where(pairs, labelled_pairs(targets)) + self.alpha * l1_quantization(outputs)
+        return mean_where(pairs, labelled_pairs(targets)) + 2 * self.alpha * l1_quantization(outputs)

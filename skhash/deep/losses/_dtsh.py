@@ -20,8 +20,8 @@ class DTSH(HashLoss):
 
     Parameters
     ----------
-    alpha : float, default=5.0
-        Margin between the two :math:`\theta` of a triplet.
+    alpha : float or None, default=None
+        Margin between the two :math:`\theta` of a triplet; half the code length when None.
 
     lam : float, default=1.0
         :math:`\lambda`, weight of the distance of the outputs to their codes.
@@ -29,9 +29,15 @@ class DTSH(HashLoss):
     References
     ----------
     X. Wang, Y. Shi and K. M. Kitani, "Deep supervised hashing with triplet labels", ACCV 2016.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import DTSH
+    >>> hasher = DeepSupervisedHasher(32, loss=DTSH(alpha=5))
     """
 
-    def __init__(self, *, alpha=5.0, lam=1.0):
+    def __init__(self, *, alpha=None, lam=1.0):
         super().__init__()
         self.alpha = alpha
         self.lam = lam
@@ -43,6 +49,7 @@ class DTSH(HashLoss):
         counted = labelled_pairs(targets)
         # One row for each similar pair, one column for each sample that may be dissimilar from its query.
         query, positive = (counted & similar).nonzero(as_tuple=True)
-        lead = theta[query, positive][:, None] - theta[query] - self.alpha
+        margin = outputs.shape[1] / 2 if self.alpha is None else self.alpha
+        lead = theta[query, positive][:, None] - theta[query] - margin
         triplets = mean_where(F.softplus(-lead), (counted & ~similar)[query])
         return triplets + self.lam * l2_quantization(outputs) / outputs.shape[1]

@@ -27,6 +27,12 @@ class GreedyHash(HashLoss):
     ----------
     S. Su, C. Zhang, K. Han and Y. Tian, "Greedy hash: towards fast optimization for accurate hash coding in CNN",
     NeurIPS 2018.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import GreedyHash
+    >>> hasher = DeepSupervisedHasher(32, loss=GreedyHash(alpha=1))
     """
 
     def __init__(self, *, alpha=0.1):

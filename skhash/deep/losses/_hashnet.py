@@ -14,8 +14,8 @@ class HashNet(HashLoss):
     For the outputs :math:`z` of the network, :math:`g_i = \tanh(\beta z_i)` and the set :math:`S` of the pairs of
     different labelled samples of a batch, :math:`S_1` of them similar and :math:`S_0` not,
 
-    .. math:: L = \frac{1}{|S|} \sum_{ij \in S} w_{ij} \big( \log(1 + e^{\alpha \langle g_i, g_j \rangle})
-        - \alpha s_{ij} \langle g_i, g_j \rangle \big), \quad w_{ij} = c_{ij} \begin{cases}
+    .. math:: L = \frac{1}{|S|} \sum_{ij \in S} w_{ij} \left( \log(1 + e^{\alpha \langle g_i, g_j \rangle})
+        - \alpha s_{ij} \langle g_i, g_j \rangle \right), \quad w_{ij} = c_{ij} \begin{cases}
         |S| / |S_1| & s_{ij} = 1 \\ |S| / |S_0| & s_{ij} = 0. \end{cases}
 
     With label sets :math:`Y`, :math:`c_{ij} = |Y_i \cap Y_j| / |Y_i \cup Y_j|` for similar pairs and 1 for others.
@@ -23,8 +23,9 @@ class HashNet(HashLoss):
 
     Parameters
     ----------
-    alpha : float, default=0.1
-        Slope of the sigmoid that turns inner products into probabilities of similarity.
+    alpha : float or None, default=None
+        Slope of the sigmoid that turns inner products into probabilities of similarity; 10 / :math:`K` for codes of
+        :math:`K` bits when None, so that inner products run from -10 to +10.
 
     epochs_per_step : int, default=20
         Number of epochs before :math:`\beta` grows.
@@ -32,9 +33,15 @@ class HashNet(HashLoss):
     References
     ----------
     Z. Cao, M. Long, J. Wang and P. S. Yu, "HashNet: deep learning to hash by continuation", ICCV 2017.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import HashNet
+    >>> hasher = DeepSupervisedHasher(32, loss=HashNet(epochs_per_step=5))
     """
 
-    def __init__(self, *, alpha=0.1, epochs_per_step=20):
+    def __init__(self, *, alpha=None, epochs_per_step=20):
         super().__init__()
         self.alpha = alpha
         self.epochs_per_step = epochs_per_step
@@ -51,7 +58,8 @@ class HashNet(HashLoss):
     def forward(self, outputs, targets, rows):
         """Compute the loss of a batch."""
         relaxed = self.continuation(outputs)
-        products = self.alpha * relaxed @ relaxed.T
+        alpha = 10 / outputs.shape[1] if self.alpha is None else self.alpha
+        products = alpha * (relaxed @ relaxed.T)
         similar = similarity(targets)
         pairs = F.softplus(products) - similar * products
         shared = targets @ targets.T

@@ -33,6 +33,12 @@ class HyP2(HashLoss):
     ----------
     C. Xu, Z. Chai, Z. Xu, C. Yuan, Y. Fan and J. Wang, "HyP2 loss: beyond hypersphere metric space for multi-label
     image retrieval", ACM Multimedia 2022.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import HyP2
+    >>> hasher = DeepSupervisedHasher(32, loss=HyP2(beta=1))
     """
 
     def __init__(self, *, beta=0.5):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from ..quantizers import BernoulliSign
 from ._base import HashLoss
-from ._classes import classification_loss, draw_seed, is_multi_label, linear_classifier
+from ._classes import classification_loss, is_multi_label, linear_classifier
 
 
 class JMLH(HashLoss):
@@ -17,8 +17,8 @@ class JMLH(HashLoss):
     :math:`q(b_{ik} = 1 | x_i) = \sigma(z_{ik})`, a linear classifier for :math:`q(y | b)` and the prior
     :math:`p(b_k = 1) = 1/2`,
 
-    .. math:: L = \frac{1}{n} \sum_i \Big( -\log q(y_i | b_i)
-        + \lambda \operatorname{KL}\big( q(b | x_i) \,\|\, p(b) \big) \Big), \quad b_i \sim q(b | x_i).
+    .. math:: L = \frac{1}{n} \sum_i \left( -\log q(y_i | b_i)
+        + \lambda \operatorname{KL}\left( q(b | x_i) \,\|\, p(b) \right) \right), \quad b_i \sim q(b | x_i).
 
     Mean over the labelled samples of a batch; the second term, mean over all samples. Gradients pass through the mean
     of the bits. The classifier reads bits as -1 and +1, which differs from 0 and 1 by its weights only. Where samples
@@ -33,18 +33,26 @@ class JMLH(HashLoss):
     ----------
     Y. Shen, J. Qin, J. Chen, L. Liu, F. Zhu and Z. Shen, "Embarrassingly simple binary representation learning", ICCV
     Workshops 2019.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import JMLH
+    >>> hasher = DeepSupervisedHasher(32, loss=JMLH(lam=0.01))
     """
 
     def __init__(self, *, lam=0.1):
         super().__init__()
         self.lam = lam
+        # Draws from the global generator, which training seeds anew for each epoch: a generator of its own would have
+        # to be saved with the weights.
+        self.quantizer = BernoulliSign()
 
     def prepare(self, n_bits, n_classes, *, n_samples, targets, generator):
-        """Make the classifier, and a generator for the bits."""
+        """Make the classifier."""
         super().prepare(n_bits, n_classes, n_samples=n_samples, targets=targets, generator=generator)
         self.multi_label = is_multi_label(targets)
         self.classifier = linear_classifier(n_bits, n_classes, generator)
-        self.quantizer = BernoulliSign(torch.Generator().manual_seed(draw_seed(generator)))
 
     def forward(self, outputs, targets, rows):
         """Compute the loss of a batch."""

@@ -20,8 +20,8 @@ class MDSH(HashLoss):
     :math:`P_{ij} = \exp(\sqrt{K} \cos(h_i, c_j)) / \sum_m \exp(\sqrt{K} \cos(h_i, c_m))`,
     :math:`L = L_C + \beta L_P + \lambda L_Q` with
 
-    .. math:: L_C = -\frac{1}{nC} \sum_{ij} \big( y_{ij} \log P_{ij} + (1 - y_{ij}) \log(1 - P_{ij}) \big), \quad
-        L_P = \operatorname*{mean}_{s_{ij} = 1} \log\big( 1 + e^{(1 - \cos(h_i, u_j)) / 2} \big), \quad
+    .. math:: L_C = -\frac{1}{nC} \sum_{ij} \left( y_{ij} \log P_{ij} + (1 - y_{ij}) \log(1 - P_{ij}) \right), \quad
+        L_P = \operatorname*{mean}_{s_{ij} = 1} \log\left( 1 + e^{(1 - \cos(h_i, u_j)) / 2} \right), \quad
         L_Q = \frac{1}{nK} \sum_{ik} (|h_{ik}| - 1)^2.
 
     :math:`L_C` is the mean over the labelled samples of a batch and over classes, :math:`L_P` that over the pairs of a
@@ -44,6 +44,12 @@ class MDSH(HashLoss):
     ----------
     L. Wang, Y. Pan, C. Liu, H. Lai, J. Yin and Y. Liu, "Deep hashing with minimal-distance-separated hash centers",
     CVPR 2023.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import MDSH
+    >>> hasher = DeepSupervisedHasher(32, loss=MDSH(pairs_from=3))
     """
 
     def __init__(self, *, beta=1.0, lam=0.0001, pairs_from=9):
@@ -70,8 +76,8 @@ class MDSH(HashLoss):
             1 for the classes of a sample, else 0; rows of zeros are unlabelled.
         """
         # Rows of zeros in the targets have not been seen yet, or have no label.
-        self.register_buffer("bank", self.centers.new_zeros(len(targets), self.n_bits), persistent=False)
-        self.register_buffer("bank_targets", self.centers.new_zeros(targets.shape), persistent=False)
+        self.register_buffer("bank", self.centers.new_zeros(len(targets), self.n_bits))
+        self.register_buffer("bank_targets", self.centers.new_zeros(targets.shape))
 
     def start_epoch(self, epoch):
         """Start with the pairs when it is time."""

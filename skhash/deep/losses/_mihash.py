@@ -16,18 +16,18 @@ class MIHash(HashLoss):
     :math:`\phi = 2 \sigma(A z) - 1`, distances :math:`d = \tfrac{1}{2} (K - \phi_q' \phi)` from 0 to :math:`K`, and are
     relevant (+) if they share a class with it, else not (-). With their distances :math:`D`,
 
-    .. math:: L = -I(D) = -\big( H(D) - p^+ H(D | +) - p^- H(D | -) \big)
+    .. math:: L = -I(D) = -\left( H(D) - p^+ H(D | +) - p^- H(D | -) \right)
 
     in bits, mean over queries. The probabilities are shares of a histogram with centres
-    :math:`0, \Delta, 2 \Delta, \dots, K`, where a sample adds to a centre :math:`c` the triangular pulse
+    :math:`0, \Delta, 2 \Delta, \ldots, K`, where a sample adds to a centre :math:`c` the triangular pulse
     :math:`\max(0, 1 - |d - c| / \Delta)`; :math:`p^+, p^-` are the shares of relevant samples and others.
 
     Parameters
     ----------
-    n_bins : int, default=16
-        Number of steps :math:`\Delta` from 0 to :math:`K`.
+    n_bins : int or None, default=None
+        Number of steps :math:`\Delta` from 0 to :math:`K`; half the code length when None.
 
-    slope : float, default=4.0
+    slope : float, default=1.0
         :math:`A`, slope of the relaxed codes.
 
     References
@@ -36,9 +36,15 @@ class MIHash(HashLoss):
 
     F. Cakir, K. He, S. A. Bargal and S. Sclaroff, "Hashing with mutual information", IEEE Transactions on Pattern
     Analysis and Machine Intelligence 41(10), 2019.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import MIHash
+    >>> hasher = DeepSupervisedHasher(32, loss=MIHash(slope=4))
     """
 
-    def __init__(self, *, n_bins=16, slope=4.0):
+    def __init__(self, *, n_bins=None, slope=1.0):
         super().__init__()
         self.n_bins = n_bins
         self.slope = slope
@@ -47,14 +53,12 @@ class MIHash(HashLoss):
         """Compute the loss of a batch."""
         n_bits = outputs.shape[1]
         relaxed = torch.tanh(self.slope / 2 * outputs)  # = 2 sigmoid(slope * outputs) - 1
-        steps = (n_bits - relaxed @ relaxed.T) / 2 * (self.n_bins / n_bits)
-        centers = torch.arange(self.n_bins + 1, dtype=outputs.dtype, device=outputs.device)
-        pulses = (1 - (steps[:, :, None] - centers).abs()).clamp(min=0)
+        n_bins = max(n_bits // 2, 1) if self.n_bins is None else self.n_bins
+        steps = ((n_bits - relaxed @ relaxed.T) / 2 * (n_bins / n_bits)).clamp(0, n_bins)
 
         counted = labelled_pairs(targets)
         relevant = counted & (similarity(targets) > 0)
-        near = torch.einsum("ijl,ij->il", pulses, relevant.to(outputs.dtype))
-        far = torch.einsum("ijl,ij->il", pulses, (counted & ~relevant).to(outputs.dtype))
+        near, far = _histogram(steps, relevant, n_bins), _histogram(steps, counted & ~relevant, n_bins)
         n_near, n_others = relevant.sum(dim=1), counted.sum(dim=1)
         share = n_near.to(outputs.dtype) / n_others.clamp(min=1)
         information = (
@@ -63,6 +67,14 @@ class MIHash(HashLoss):
             - (1 - share) * _entropy(far, n_others - n_near)
         )
         return -mean_where(information, n_others > 0)
+
+
+def _histogram(steps, counted, n_bins):
+    """Sum the triangular pulses of each row: a sample counts for the centres below and above it, by its nearness."""
+    below = steps.detach().floor().clamp(max=n_bins - 1).long()
+    above_share = steps - below
+    sums = steps.new_zeros(len(steps), n_bins + 1)
+    return sums.scatter_add(1, below, (1 - above_share) * counted).scatter_add(1, below + 1, above_share * counted)
 
 
 def _entropy(sums, n):

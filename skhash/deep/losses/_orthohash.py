@@ -43,6 +43,12 @@ class OrthoHash(HashLoss):
     ----------
     J. T. Hoe, K. W. Ng, T. Zhang, C. S. Chan, Y.-Z. Song and T. Xiang, "One loss for all: deep hashing with a single
     cosine similarity based learning objective", NeurIPS 2021.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepSupervisedHasher
+    >>> from skhash.deep.losses import OrthoHash
+    >>> hasher = DeepSupervisedHasher(32, loss=OrthoHash(margin=0.3))
     """
 
     def __init__(self, *, margin=0.2, margin_type="cosine", scale=None):

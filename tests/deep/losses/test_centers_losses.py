@@ -236,6 +236,15 @@ def test_mdsh_remembers_the_last_code_of_each_sample(targets):
     assert value(loss, z[:2], targets[:2]) == pytest.approx(naive_mdsh(loss, z[:2], targets[:2], bank))
 
 
+def test_mdsh_goes_on_from_its_state():
+    targets = TARGETS["single"]
+    z = outputs_for(targets)
+    first, second = (prepared(MDSH(pairs_from=0), targets, seed=seed) for seed in (0, 1))
+    value(first, z[::-1].copy(), targets)
+    second.load_state_dict(first.state_dict())
+    assert value(second, z[:3], targets[:3]) == value(first, z[:3], targets[:3])
+
+
 def test_mdsh_starts_with_pairs_when_told():
     targets = TARGETS["single"]
     z = outputs_for(targets)

@@ -89,19 +89,21 @@ def naive_dsh(z, targets):
     for i, j, s in pairs_of(targets):
         distance = sum((a - b) ** 2 for a, b in zip(z[i], z[j], strict=True))
         terms.append(0.5 * distance if s else 0.5 * max(2 * N_BITS - distance, 0))
-    return np.mean(terms) + 0.1 * l1(z)
+    # Both samples of each pair pay for their own outputs.
+    return np.mean(terms) + 0.01 * 2 * l1(z)
 
 
 def naive_dpsh(z, targets):
     terms = [
         math.log(1 + math.exp(0.5 * float(z[i] @ z[j]))) - s * 0.5 * float(z[i] @ z[j]) for i, j, s in pairs_of(targets)
     ]
-    return np.mean(terms) + 0.1 * l2(z)
+    return np.mean(terms) + 10.0 / len(z) * l2(z)
 
 
 def naive_dhn(z, targets):
-    terms = [math.log(1 + math.exp(float(z[i] @ z[j]))) - s * float(z[i] @ z[j]) for i, j, s in pairs_of(targets)]
-    return np.mean(terms) + 0.1 * np.mean([sum(math.log(math.cosh(abs(x) - 1)) for x in row) for row in z])
+    h = np.tanh(z)
+    terms = [math.log(1 + math.exp(float(h[i] @ h[j]))) - s * float(h[i] @ h[j]) for i, j, s in pairs_of(targets)]
+    return np.mean(terms) + 0.1 * np.mean([sum(math.log(math.cosh(abs(x) - 1)) for x in row) for row in h])
 
 
 def weighted_sum(values):
@@ -112,7 +114,7 @@ def weighted_sum(values):
     return total / n_pairs
 
 
-def naive_hashnet(z, targets, alpha=0.1, beta=1.0):
+def naive_hashnet(z, targets, alpha=10 / N_BITS, beta=1.0):
     values = []
     for i, j, s in pairs_of(targets):
         product = alpha * sum(math.tanh(beta * a) * math.tanh(beta * b) for a, b in zip(z[i], z[j], strict=True))
@@ -124,8 +126,9 @@ def naive_hashnet(z, targets, alpha=0.1, beta=1.0):
 
 def naive_dtsh(z, targets):
     similar = {(i, j): s for i, j, s in pairs_of(targets)}
+    margin = N_BITS / 2
     terms = [
-        -math.log(1 / (1 + math.exp(-(0.5 * float(z[q] @ z[p]) - 0.5 * float(z[q] @ z[n]) - 5.0))))
+        -math.log(1 / (1 + math.exp(-(0.5 * float(z[q] @ z[p]) - 0.5 * float(z[q] @ z[n]) - margin))))
         for (q, p), near in similar.items()
         for (other, n), far in similar.items()
         if q == other and near and not far
@@ -162,7 +165,7 @@ def naive_dsdh(z, targets):
     return np.mean(terms) + 55.0 / len(z) * l2(z)
 
 
-def naive_mihash(z, targets, n_bins=16, slope=4.0):
+def naive_mihash(z, targets, n_bins=N_BITS // 2, slope=1.0):
     width = N_BITS / n_bins
     relaxed = [[2 / (1 + math.exp(-slope * x)) - 1 for x in row] for row in z]
 
@@ -283,6 +286,30 @@ def test_weight_scales_the_distance_to_codes(cls, name):
     zero, one, two = (value(prepared(cls(**{name: weight}), targets), z, targets) for weight in (0.0, 1.0, 2.0))
     assert two - one == pytest.approx(one - zero, rel=1e-9)
     assert value(prepared(cls(**{name: 0.0}), targets), z[:1], targets[:1]) == 0
+
+
+def test_dpsh_divides_its_weight_by_the_number_of_training_samples():
+    """A single sample has no pair; `set_rows` tells of twice as many."""
+    z = outputs_for(SINGLE)[:1]
+    loss = prepared(DPSH(eta=3.0), SINGLE)
+    assert value(loss, z, SINGLE[:1]) == pytest.approx(3.0 / 7 * l2(z), rel=1e-12)
+    loss.set_rows(torch.from_numpy(np.vstack([SINGLE, SINGLE])))
+    assert value(loss, z, SINGLE[:1]) == pytest.approx(3.0 / 14 * l2(z), rel=1e-12)
+
+
+def test_hashnet_takes_a_slope_of_its_own():
+    z = outputs_for(MULTI)
+    assert value(prepared(HashNet(alpha=0.4), MULTI), z, MULTI) == pytest.approx(naive_hashnet(z, MULTI, alpha=0.4))
+
+
+def test_dtsh_takes_a_margin_of_its_own():
+    """Theta is 1 for the two samples of one class, and -1 for each of them and the third sample."""
+    z = np.zeros((3, N_BITS))
+    z[:, :2] = [[1.0, 1.0], [1.0, 1.0], [-1.0, -1.0]]
+    distance = (N_BITS - 2) / N_BITS
+    for alpha, margin in ((None, N_BITS / 2), (0.5, 0.5)):
+        expected = math.log(1 + math.exp(-(1.0 - -1.0 - margin))) + distance
+        assert value(prepared(DTSH(alpha=alpha), SINGLE[:3]), z, SINGLE[:3]) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(("epoch", "beta"), [(0, 1.0), (19, 1.0), (20, math.sqrt(2)), (59, math.sqrt(3)), (60, 2.0)])
@@ -419,6 +446,16 @@ def test_mihash_histograms_have_the_bins_asked_for(n_bins, slope):
     z = outputs_for(MULTI)
     loss = prepared(MIHash(n_bins=n_bins, slope=slope), MULTI)
     assert value(loss, z, MULTI) == pytest.approx(naive_mihash(z, MULTI, n_bins, slope), rel=1e-9)
+
+
+def test_mihash_has_one_step_for_a_single_bit():
+    """Half of a code of one bit is no step; the two certain codes are 0 and 1 bits away."""
+    z = torch.tensor([[90.0], [90.0], [-90.0], [-90.0]])
+    targets = torch.eye(2)[[0, 0, 1, 1]]
+    loss = MIHash()
+    loss.prepare(1, 2, n_samples=4, targets=targets, generator=torch.Generator())
+    entropy = -(1 / 3 * math.log2(1 / 3) + 2 / 3 * math.log2(2 / 3))
+    assert loss(z, targets, torch.arange(4)).item() == pytest.approx(-entropy, rel=1e-6)
 
 
 def test_mihash_is_best_where_distances_tell_relevance():
