@@ -77,7 +77,7 @@ def flatten_state(state):
     TypeError
         If the state holds something else, or holds itself.
     """
-    tensors: dict = {}
+    tensors = {}
     try:
         return tensors, _flatten(state, "state", tensors, set())
     except RecursionError:
@@ -287,14 +287,14 @@ def save_weights(path, modules, metadata=None):
     OSError
         If the file cannot be written. The one before stays as it was.
     """
-    storages: set = set()
-    named: dict = {}
+    storages = set()
+    named = {}
     for module_name, module in modules.items():
         for key, value in module.state_dict().items():
             name = f"{module_name}.{key}"
             if not isinstance(value, torch.Tensor):
                 raise TypeError(f"{name} is a {type(value).__name__}, which a file of weights cannot hold.")
-            one: dict = {}
+            one = {}
             # Contiguous for all readers, so that no order of the axes has to be told.
             _flatten(value.contiguous(), name, one, storages)
             named[name] = one["0"]
