@@ -9,8 +9,8 @@ import torch
 class Term:
     """Something that is added to the loss of a batch. Its state goes into checkpoints."""
 
-    def start_epoch(self, epoch):
-        """Advance what depends on the epoch of this training, counted from 0."""
+    def start_epoch(self, epoch, sizes, generator):
+        """Get ready for an epoch of this training, counted from 0, whose batches have the sizes given."""
 
     def __call__(self, net, inputs, targets):
         """Compute what is added, given the net, the batch as it was before any augmentation, and its targets."""
@@ -72,24 +72,23 @@ class ConsistencyTerm(Term):
     inputs : Inputs
         Rows without a label.
 
-    seed : tuple of int
-        Seed of the order of these rows.
     """
 
-    def __init__(self, settings, teacher, inputs, seed):
-        self.settings, self.teacher, self.inputs, self.seed = settings, teacher, inputs, seed
+    def __init__(self, settings, teacher, inputs):
+        self.settings, self.teacher, self.inputs = settings, teacher, inputs
 
-    def start_epoch(self, epoch):
+    def start_epoch(self, epoch, sizes, generator):
         self._weight = self.settings.weight_at(epoch)
-        self._generator = torch.Generator().manual_seed(hash((*self.seed, epoch)) % 2**63)
-        self._stream, self._wanted = None, None
+        wanted = [self.settings.n_unlabelled(size) for size in sizes]
+        n_passes = -(-sum(wanted) // len(self.inputs))
+        passes = [torch.randperm(len(self.inputs), generator=generator) for _ in range(n_passes)]
+        self._batches = self.inputs.batches(torch.cat(passes)[: sum(wanted)], wanted)
 
     def __call__(self, net, inputs, targets):
-        rows = self._take(self.settings.n_unlabelled(len(inputs)))
-        student, teacher = net.views(rows), net.augmented(rows)
+        rows, _ = next(self._batches)
         with torch.no_grad():
-            goal = net.criterion_.project(self.teacher(teacher))
-        return self._weight * self.settings.consistency(net.criterion_.project(student), goal)
+            goal = net.criterion_.project(self.teacher(net.augmented(rows)))
+        return self._weight * self.settings.consistency(net.criterion_.project(net.outputs(net.augmented(rows))), goal)
 
     def end_step(self, net):
         self.teacher.update(net.module_)

@@ -4,7 +4,9 @@ Imported by functions only, because it needs torch.
 """
 
 import copy
+import io
 import math
+import pickle
 import time
 import warnings
 from collections.abc import Callable
@@ -76,6 +78,7 @@ class Plan:
     augment: Callable | None = None
     mixed_precision: bool = False
     terms: list = field(default_factory=list)
+    n_passes: int = 1
     checkpoint: Path | None = None
     fingerprint: str = ""
 
@@ -93,10 +96,13 @@ class Batches:
 
     generator : torch.Generator
         Source of the order, on the CPU.
+
+    n_passes : int, default=1
+        How many times each row is seen in the epoch.
     """
 
-    def __init__(self, rows, batch_size, generator):
-        self.rows, self.generator = rows, generator
+    def __init__(self, rows, batch_size, generator, *, n_passes=1):
+        self.rows, self.generator, self.n_passes = rows, generator, n_passes
         n_rows = len(rows)
         self.sizes = [batch_size] * (n_rows // batch_size)
         rest = n_rows % batch_size
@@ -105,12 +111,14 @@ class Batches:
             self.sizes[-1] += 1
         elif rest:
             self.sizes.append(rest)
+        self.sizes *= n_passes
 
     def __len__(self):
         return len(self.sizes)
 
     def __iter__(self):
-        order = torch.randperm(len(self.rows), generator=self.generator)
+        passes = [torch.randperm(len(self.rows), generator=self.generator) for _ in range(self.n_passes)]
+        order = passes[0] if self.n_passes == 1 else torch.cat(passes)
         for inputs, positions in self.rows.inputs.batches(order, self.sizes):
             yield inputs, (self.rows.told[positions], positions)
 
@@ -124,7 +132,7 @@ class HashingNet(NeuralNet):
         return []
 
     def get_iterator(self, dataset, training=False):
-        return Batches(dataset, self._plan.batch_size, self._generator)
+        return Batches(dataset, self._plan.batch_size, self._generator, n_passes=self._plan.n_passes)
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
         """Start no record of the batch: a history of all would grow with the data."""
@@ -162,15 +170,15 @@ class HashingNet(NeuralNet):
             self._generator = seed_torch(plan.seed, 1, len(self.history))
             self._set_learning_rate(progress.epoch)
             self.criterion_.start_epoch(len(self.history))
-            for term in plan.terms:
-                term.start_epoch(progress.epoch)
             started = time.perf_counter()
             self.notify("on_epoch_begin", dataset_train=X, dataset_valid=plan.validation)
             self._set_training(True)
             batches = self.get_iterator(X, training=True)
+            for term in plan.terms:
+                term.start_epoch(progress.epoch, batches.sizes, self._generator)
             with _batch_bar(batches, plan, progress.epoch) as shown:
                 self.run_single_epoch(shown, True, "train", self.train_step)
-            self.history.record("samples_per_second", len(X) / (time.perf_counter() - started))
+            self.history.record("samples_per_second", sum(batches.sizes) / (time.perf_counter() - started))
             self._check_weights()
             if plan.validation is not None:
                 score = self._validate()
@@ -193,6 +201,8 @@ class HashingNet(NeuralNet):
             self._batch_number = number
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch)
+            for term in self._plan.terms:
+                term.end_step(self)
             total += step["loss"].detach() * len(batch[0])
             n_rows += len(batch[0])
             self._n_steps += 1
@@ -204,18 +214,42 @@ class HashingNet(NeuralNet):
         """Compute the loss of a batch and its gradients."""
         inputs, (told, positions) = batch
         n_views = getattr(self.criterion_, "n_views", None)
-        outputs = [self._outputs(self._augmented(inputs)) for _ in range(n_views or 1)]
-        loss = self.criterion_(outputs[0] if n_views is None else tuple(outputs), told, positions)
+        outputs = tuple(self.outputs(self.augmented(inputs)) for _ in range(n_views or 1))
+        loss = self.criterion_(outputs[0] if n_views is None else outputs, told, positions)
         for term in self._plan.terms:
-            loss = loss + term(self, inputs, outputs[0], told)
+            loss = loss + term(self, inputs, told)
         self._watch(loss, outputs[0])
         loss.backward()
         return {"loss": loss, "y_pred": outputs[0]}
 
-    def _augmented(self, inputs):
+    def augmented(self, inputs):
+        """Make a view of a batch.
+
+        Parameters
+        ----------
+        inputs : tensor of shape (n, ...), dtype float32
+            Rows.
+
+        Returns
+        -------
+        view : tensor of shape (n, ...), dtype float32
+            Changed at random, where the training augments.
+        """
         return inputs if self._plan.augment is None else self._plan.augment(inputs)
 
-    def _outputs(self, inputs):
+    def outputs(self, inputs):
+        """Compute the outputs of a batch in the precision of the training.
+
+        Parameters
+        ----------
+        inputs : tensor of shape (n, ...), dtype float32
+            Rows.
+
+        Returns
+        -------
+        outputs : tensor of shape (n, n_bits), dtype float32
+            One real number a bit.
+        """
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self._plan.mixed_precision):
             outputs = self.module_(inputs)
         return outputs.float()
@@ -235,6 +269,19 @@ class HashingNet(NeuralNet):
         """
         with torch.inference_mode():
             return self.criterion_.project(self.module_(inputs.to(self.device))).cpu()
+
+    def __getstate__(self):
+        """Pickle tensors of any device as tensors on the CPU, so that a pickle can be loaded anywhere."""
+        state = {**self.__dict__, "device": "cpu"}
+        prefixes = tuple(self.cuda_dependent_attributes_)
+        trained = {name: state.pop(name) for name in self.__dict__ if name.startswith(prefixes)}
+        with io.BytesIO() as file:
+            _PicklerToCPU(file).dump(trained)
+            return {**state, "_trained": file.getvalue()}
+
+    def __setstate__(self, state):
+        trained = pickle.loads(state.pop("_trained"))
+        self.__dict__.update(state, **trained)
 
     def _validate(self):
         """Score the validation rows, each ranked against the others."""
@@ -343,6 +390,14 @@ class HashingNet(NeuralNet):
                 f"{self._plan.name}: the weights overflowed at the end of epoch {len(self.history)}; lower "
                 f"lr={self._plan.lr:g}."
             )
+
+
+class _PicklerToCPU(pickle.Pickler):
+    def reducer_override(self, obj):
+        # The data of a parameter comes by here, too.
+        if type(obj) is torch.Tensor and obj.device.type != "cpu":
+            return obj.detach().cpu().requires_grad_(obj.requires_grad).__reduce_ex__(pickle.DEFAULT_PROTOCOL)
+        return NotImplemented
 
 
 @dataclass

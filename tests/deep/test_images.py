@@ -289,7 +289,7 @@ def test_grid_search_from_image_files_to_scores_in_two_processes(paths):
     pipeline = RetrievalPipeline([("hash", small(image_size=16)), ("search", HammingNearestNeighbors())])
     search = GridSearchCV(
         pipeline,
-        {"hash__n_bits": [2, 8]},
+        {"hash__n_bits": [1, 8]},
         scoring=mean_average_precision_scorer,
         cv=StratifiedKFold(2, shuffle=True, random_state=0),
         n_jobs=2,
