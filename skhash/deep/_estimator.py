@@ -253,7 +253,8 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
             Positions of validation rows, and their labels.
 
         make_terms : callable, default=None
-            Given the net and what the loss is told, returns a list of what is added to the loss.
+            Given the net and the inputs of the training rows, returns what is added to the loss, and how many times an
+            epoch has to see these rows for it.
 
         Returns
         -------
@@ -278,6 +279,7 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
             validation = None
             if held_out is not None:
                 validation = _training.Validation(self._inputs(X, held_out[0]).to(device), held_out[1])
+            terms, n_passes = ([], 1) if make_terms is None else make_terms(net, inputs)
             plan = _training.Plan(
                 name=name,
                 epochs=self.max_epochs,
@@ -290,7 +292,8 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
                 validation=validation,
                 augment=self._augmentation(net.criterion_, inputs, device),
                 mixed_precision=self._is_mixed(device),
-                terms=[] if make_terms is None else make_terms(net, told.to(device)),
+                terms=terms,
+                n_passes=n_passes,
             )
             if self.checkpoint_dir is not None:
                 self._plan_checkpoints(plan, net, inputs, told)

@@ -303,8 +303,17 @@ class DeepSupervisedHasher(BaseDeepHasher):
 
             return torch.from_numpy(indicators)
 
+        def make_terms(net, inputs):
+            unlabelled = np.flatnonzero(~targets.indicators.any(axis=1))
+            return self._make_terms(net, inputs, X, unlabelled)
+
         net = self._train_net(
-            net, X, rows, tell, held_out=(held_out, targets.labels[held_out]) if len(held_out) else None
+            net,
+            X,
+            rows,
+            tell,
+            held_out=(held_out, targets.labels[held_out]) if len(held_out) else None,
+            make_terms=make_terms,
         )
         self.classes_ = targets.classes
         return net
@@ -320,6 +329,29 @@ class DeepSupervisedHasher(BaseDeepHasher):
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         return loss
+
+    def _make_terms(self, net, inputs, X, unlabelled):
+        """Make what is added to the loss, and the number of passes that bring each unlabelled row into an epoch."""
+        from ._terms import AdversarialTerm, ConsistencyTerm
+        from .semi_supervised import MeanTeacher
+
+        terms, n_passes = [], 1
+        if self.adversarial is not None:
+            is_image = self.image_shape_ is not None
+            scale = 1.0 if is_image else inputs.features.std(dim=0, correction=0).to(net.device)
+            terms.append(AdversarialTerm(self.adversarial, scale, (0.0, 1.0) if is_image else None))
+        if self.consistency is not None:
+            if not len(unlabelled):
+                raise ValueError(
+                    f"{type(self).__name__}: consistency={self.consistency} needs rows without a label, but y labels "
+                    "all of them; mark such rows by -1, or set consistency=None."
+                )
+            settings = self.consistency
+            if isinstance(settings, Real):
+                settings = MeanTeacher(weight=settings)
+            terms.append(ConsistencyTerm(settings, settings.start(net.module_), self._inputs(X, unlabelled).to(net.device)))
+            n_passes = max(1, round(len(unlabelled) / settings.n_unlabelled(len(inputs))))
+        return terms, n_passes
 
     def _default_augmentation(self, loss):
         from .augmentation import FeatureNoise, ImageAugmentation
