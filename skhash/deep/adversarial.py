@@ -168,6 +168,8 @@ class ProjectedGradient(BaseEstimator):
         centres; CgAT [1]_ weighs such votes by similarity. Where they tie, and in rows without a class, the row's own
         bit is defended.
 
+        The pull towards the centres helps without any attack too, and accounts for a part of the robustness gained.
+
         Network and loss work in evaluation mode meanwhile, so that the statistics of batch norms are those of clean
         rows only, and are left in the mode in which they were.
 
@@ -348,9 +350,9 @@ def center_codes(
 
     Examples
     --------
-    >>> import numpy as np
+    >>> from skhash.codes import pack_bits
     >>> from skhash.deep.adversarial import center_codes
-    >>> codes = np.array([[0b111], [0b110], [0b100], [0b000]], dtype=np.uint8)
+    >>> codes = pack_bits([[1, 1, 1], [0, 1, 1], [0, 0, 1], [0, 0, 0]])
     >>> center_codes(["a", "b"], codes, ["a", "a", "a", "b"], n_bits=3)
     array([[-1,  1,  1],
            [-1, -1, -1]], dtype=int8)

@@ -30,7 +30,7 @@ def test_ramp_by_hand():
     settings = MeanTeacher(weight=2.0, ramp_epochs=4)
     expected = [2 * math.exp(-5), 2 * math.exp(-2.8125), 2 * math.exp(-1.25), 2 * math.exp(-0.3125), 2, 2]
     assert [settings.weight_at(epoch) for epoch in range(6)] == pytest.approx(expected)
-    assert MeanTeacher(ramp_epochs=0).weight_at(0) == 1
+    assert MeanTeacher(weight=1.0, ramp_epochs=0).weight_at(0) == 1
 
 
 def test_numbers_of_unlabelled_rows():
