@@ -225,6 +225,14 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
             return ImageArray(pixels, rows, device)
         return ImageList(X, rows, self.image_shape_, device, n_jobs=self.n_jobs, name=type(self).__name__)
 
+    def _network_inputs(self, X):
+        """Turn a few rows of the fitted kind into one tensor of what the network is given."""
+        import torch
+
+        X = self._check_more_rows(X)
+        inputs = self._inputs(X, np.arange(len(X)))
+        return next(batch for batch, _ in inputs.batches(torch.arange(len(X)), [len(X)]))
+
     def _pixels(self, images):
         """View an array of images as the network sees them; None where they have to be decoded or resized."""
         if not isinstance(images, np.ndarray):

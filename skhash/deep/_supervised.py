@@ -332,13 +332,15 @@ class DeepSupervisedHasher(BaseDeepHasher):
 
     def _make_terms(self, net, inputs, X, unlabelled):
         """Make what is added to the loss, and the number of passes that bring each unlabelled row into an epoch."""
+        import torch
+
         from ._terms import AdversarialTerm, ConsistencyTerm
         from .semi_supervised import MeanTeacher
 
-        terms, n_passes = [], 1
+        terms, n_passes, device = [], 1, torch.device(net.device)
         if self.adversarial is not None:
             is_image = self.image_shape_ is not None
-            scale = 1.0 if is_image else inputs.features.std(dim=0, correction=0).to(net.device)
+            scale = 1.0 if is_image else inputs.features.std(dim=0, correction=0).to(device)
             terms.append(AdversarialTerm(self.adversarial, scale, (0.0, 1.0) if is_image else None))
         if self.consistency is not None:
             if not len(unlabelled):
@@ -349,7 +351,8 @@ class DeepSupervisedHasher(BaseDeepHasher):
             settings = self.consistency
             if isinstance(settings, Real):
                 settings = MeanTeacher(weight=settings)
-            terms.append(ConsistencyTerm(settings, settings.start(net.module_), self._inputs(X, unlabelled).to(net.device)))
+            teacher = settings.start(net.module_)
+            terms.append(ConsistencyTerm(settings, teacher, self._inputs(X, unlabelled).to(device)))
             n_passes = max(1, round(len(unlabelled) / settings.n_unlabelled(len(inputs))))
         return terms, n_passes
 

@@ -28,8 +28,8 @@ _FEATURE_EPSILON = 0.1
 # Projections are divided by half of their root mean square before the hyperbolic tangent of the attack.
 _STEEPNESS = 2.0
 
-# Rows that are attacked together.
-_BLOCK_ROWS = 1024
+# Rows of features, and images, that are attacked together.
+_BLOCK_ROWS, _BLOCK_IMAGES = 1024, 64
 
 # Codes whose votes are counted together.
 _BLOCK_CODES = 2**16
@@ -388,19 +388,20 @@ def _one_hot(labels, numbers):
     return sparse.csr_array((ones, (rows, columns)), shape=(len(labels), len(numbers)))
 
 
-def attack_queries(hasher, X, *, scale: ArrayLike, centers=None, attack=None, random_state=None) -> NDArray[np.float32]:
-    """Change features a little so that their codes leave the centres of their classes.
+def attack_queries(hasher, X, *, scale=None, centers=None, attack=None, random_state=None) -> NDArray[np.float32]:
+    """Change queries a little so that their codes leave the centres of their classes.
 
     Parameters
     ----------
     hasher : DeepSupervisedHasher
         Fitted.
 
-    X : array-like of shape (n_queries, n_features)
-        Features of the queries.
+    X : array-like of shape (n_queries, n_features), or images
+        The queries.
 
-    scale : array-like of shape (n_features,)
-        Unit of the attack's `epsilon` in each feature: the standard deviations over the training rows.
+    scale : array-like of shape (n_features,), default=None
+        Unit of the attack's `epsilon` in each feature: the standard deviations over the training rows. Features need
+        it; images take none, as their unit is a pixel from 0 to 1.
 
     centers : array-like of shape (n_queries, n_bits), default=None
         The codes to lead away from, of -1 and +1, such as :func:`center_codes`; a 0 stands for the query's own bit.
@@ -414,8 +415,8 @@ def attack_queries(hasher, X, *, scale: ArrayLike, centers=None, attack=None, ra
 
     Returns
     -------
-    attacked : ndarray of shape (n_queries, n_features), dtype float32
-        Features under attack.
+    attacked : ndarray of shape (n_queries, n_features) or (n_queries, height, width, n_channels), dtype float32
+        Features under attack, or pixels from 0 to 1 that are not rounded to 8 bits.
 
     Raises
     ------
@@ -438,29 +439,36 @@ def attack_queries(hasher, X, *, scale: ArrayLike, centers=None, attack=None, ra
     >>> bool((abs(attacked - X[:3]) <= 0.101 * X.std(axis=0)).all())
     True
     """
-    inputs, scale = _query_inputs(hasher, X, scale)
-    return _attack_inputs(hasher, inputs, centers, attack, scale, None, random_state).numpy()
+    inputs, scale, bounds = _query_inputs(hasher, X, scale)
+    attacked = _attack_inputs(hasher, inputs, centers, attack, scale, bounds, random_state)
+    return (attacked if attacked.ndim == 2 else attacked.permute(0, 2, 3, 1)).numpy()
 
 
 def _query_inputs(hasher, X, scale):
-    """Turn what a user passes into inputs of the network and their scale: features, so far the only kind of input."""
+    """Turn what a user passes into inputs of the network, the scale of an attack, and the range of the inputs."""
     check_is_fitted(hasher)
     if not hasattr(hasher, "net_"):
         raise TypeError(f"attack_queries: no gradient passes through {type(hasher).__name__}; pass a deep hasher.")
-    X = hasher._check_features(X, reset=False)
-    check_finite(hasher, X)
+    inputs = hasher._network_inputs(X)
+    if hasher.image_shape_ is not None:
+        if scale is not None:
+            raise ValueError("attack_queries: scale is for features; leave it out for images, whose unit is the pixel.")
+        return inputs, 1.0, (0.0, 1.0)
+    n_features = inputs.shape[1]
+    if scale is None:
+        raise ValueError(f"attack_queries: scale is missing; pass {n_features} lengths, such as X_train.std(axis=0).")
     scale = np.asarray(scale, dtype=np.float32)
-    if scale.shape != (X.shape[1],) or not (np.isfinite(scale).all() and (scale >= 0).all() and scale.any()):
+    if scale.shape != (n_features,) or not (np.isfinite(scale).all() and (scale >= 0).all() and scale.any()):
         raise ValueError(
-            f"attack_queries: scale of shape {scale.shape} must hold {X.shape[1]} finite lengths >= 0, not all 0, one "
+            f"attack_queries: scale of shape {scale.shape} must hold {n_features} finite lengths >= 0, not all 0, one "
             "a feature; pass X_train.std(axis=0)."
         )
-    return torch.from_numpy(hasher._single_precision(X, copy=True)), torch.from_numpy(scale)
+    return inputs, torch.from_numpy(scale), None
 
 
 def _attack_inputs(hasher, inputs, centers, attack, scale, bounds, random_state):
     """Attack inputs of the network of a fitted hasher, block by block."""
-    from ._training import isolated_torch
+    from ._torch_state import isolated_torch
 
     attack = ProjectedGradient() if attack is None else attack
     net = hasher.net_
@@ -477,11 +485,15 @@ def _attack_inputs(hasher, inputs, centers, attack, scale, bounds, random_state)
     blocks = []
     with isolated_torch(1, device), evaluation_mode(net.module_, net.criterion_):
         torch.manual_seed(seed)
-        for rows in gen_batches(len(inputs), _BLOCK_ROWS):
+        for rows in gen_batches(len(inputs), _block_size(inputs)):
             block = inputs[rows].to(device)
             goals = _fill_with_own_bits(torch.from_numpy(centers[rows]), net.project(block.clone())).to(device)
             blocks.append(attack.perturb(_differentiable(net), block, goals, scale=scale, bounds=bounds).cpu())
     return torch.cat(blocks)
+
+
+def _block_size(inputs):
+    return _BLOCK_ROWS if inputs.ndim == 2 else _BLOCK_IMAGES
 
 
 def _differentiable(net):
@@ -501,11 +513,11 @@ def attacked_mean_average_precision(
     hasher : DeepSupervisedHasher
         Fitted.
 
-    query_X : array-like of shape (n_queries, n_features)
-        Features of the queries.
+    query_X : array-like of shape (n_queries, n_features), or images
+        The queries. The pixels of attacked images are hashed as they are, not rounded to 8 bits.
 
-    database_X : array-like of shape (n_database, n_features)
-        Features of the database.
+    database_X : array-like of shape (n_database, n_features), or images
+        The database.
 
     query_labels : array-like of shape (n_queries,) or (n_queries, n_labels)
         Classes, or indicators of zeros and ones.
@@ -514,7 +526,7 @@ def attacked_mean_average_precision(
         Labels of the database, of the same kind.
 
     scale : array-like of shape (n_features,), default=None
-        As in :func:`attack_queries`; the standard deviations over the database when None.
+        As in :func:`attack_queries`; for features the standard deviations over the database when None.
 
     attack : ProjectedGradient, default=None
         Settings of the attack; ``ProjectedGradient()`` when None.
@@ -554,12 +566,12 @@ def attacked_mean_average_precision(
     >>> scores.attacked < scores.clean
     True
     """
-    if scale is None:
+    if scale is None and getattr(hasher, "image_shape_", None) is None:
         scale = np.asarray(database_X, dtype=np.float64).std(axis=0)
-    inputs, scale = _query_inputs(hasher, query_X, scale)
+    inputs, scale, bounds = _query_inputs(hasher, query_X, scale)
     database_codes = hasher.transform(database_X)
     centers = center_codes(query_labels, database_codes, database_labels, n_bits=hasher.n_bits_)
-    attacked = _attack_inputs(hasher, inputs, centers, attack, scale, None, random_state)
+    attacked = _attack_inputs(hasher, inputs, centers, attack, scale, bounds, random_state)
     codes = [_codes_of_inputs(hasher, rows) for rows in (inputs, attacked)]
     clean, under_attack = (
         mean_average_precision(part, database_codes, query_labels, database_labels) for part in codes
@@ -570,5 +582,5 @@ def attacked_mean_average_precision(
 
 def _codes_of_inputs(hasher, inputs):
     """Hash real-valued inputs of the network, which attacked pixels are, without rounding them to bytes."""
-    projections = [hasher.net_.project(block.clone()) for block in inputs.split(_BLOCK_ROWS)]
+    projections = [hasher.net_.project(block.clone()) for block in inputs.split(_block_size(inputs))]
     return pack_bits(torch.cat(projections).numpy() >= 0)
