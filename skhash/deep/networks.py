@@ -219,13 +219,33 @@ class _PretrainedFeatures(nn.Module):
         super().__init__()
         # What would follow the features must be no parameter of the training.
         del network._fc, network._dropout
-        self.network = network
+        self.network = _with_own_padding(network)
         mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in PRESETS[preprocess])
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
 
     def forward(self, images):
         return self.network.extract_features((images - self.mean) / self.std).mean((2, 3))
+
+
+def _with_own_padding(network):
+    """Let convolutions of stride 1 pad by themselves, which saves a copy of their input; the others pad unevenly."""
+    for parent in list(network.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, nn.Conv2d) and tuple(layer.stride) == (1, 1) and layer.kernel_size != (1, 1):
+                # Without storage nothing is drawn at random.
+                own = nn.Conv2d(
+                    layer.in_channels,
+                    layer.out_channels,
+                    layer.kernel_size,
+                    padding=layer.kernel_size[0] // 2,
+                    groups=layer.groups,
+                    bias=False,
+                    device="meta",
+                )
+                own.weight = layer.weight
+                setattr(parent, name, own)
+    return network
 
 
 class BackboneNetwork(nn.Module):
