@@ -78,19 +78,9 @@ class Run:
         self.rows = {}
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
-                lines = file.read().split("\n")
-            for number, line in enumerate(lines):
-                try:
-                    row = json.loads(line) if line else None
-                except json.JSONDecodeError:
-                    # Only the last line can be incomplete: the run was killed while it was written.
-                    if number < len(lines) - 1:
-                        raise SystemExit(f"{path}, line {number + 1} is no JSON.") from None
-                    with open(path, "w", encoding="utf-8") as file:
-                        file.write("".join(f"{whole}\n" for whole in lines[:-1]))
-                    row = None
-                if row is not None:
-                    self.rows[self._key(row["task"])] = row
+                # What follows the last line break is incomplete.
+                lines = file.read().split("\n")[:-1]
+            self.rows = {self._key(row["task"]): row for row in map(json.loads, lines)}
 
     @staticmethod
     def _key(task):
@@ -104,6 +94,13 @@ class Run:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(self.rows[key]) + "\n")
         return self.rows[key]
+
+
+def drop_incomplete_line(path):
+    """Cut off what a run that was killed had written of a line."""
+    if os.path.exists(path):
+        with open(path, "r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def say(message):
@@ -276,6 +273,7 @@ def main():
     parser.add_argument("--n-jobs", type=int, default=1, help="number of processes (default: 1)")
     parser.add_argument("--rst", action="store_true", help="print the table for Sphinx instead of Markdown")
     arguments = parser.parse_args()
+    drop_incomplete_line(arguments.output)
     run = Run(arguments.output)
     versions = {"skhash": skhash.__version__, "torch": torch.__version__, "python": platform.python_version()}
     run.get({"kind": "versions", **versions}, dict)
