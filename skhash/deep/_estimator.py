@@ -148,6 +148,61 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
             return super().transform(X)
         return self._hash_images(X, lambda projections: pack_bits(projections >= 0))
 
+    def save_weights(self, path):
+        """Save the weights of the network and of the loss as a plain safetensors file.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file; replaced where it exists. Tensors are called as in the ``state_dict`` of a module, after
+            ``network.`` or ``loss.``.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the hasher is not fitted.
+        OSError
+            If the file cannot be written; the one before stays as it was.
+        """
+        from . import _checkpoints
+
+        check_is_fitted(self)
+        _checkpoints.save_weights(path, self._weighted_modules(), {"n_bits": str(self.n_bits_)})
+
+    def load_weights(self, path):
+        """Take over weights that `save_weights` saved, or others of the same names and shapes.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            A safetensors file; no code in it is run.
+
+        Returns
+        -------
+        self : object
+            The hasher, fitted before with the same network and loss.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the hasher is not fitted.
+        OSError
+            If the file cannot be read.
+        ValueError
+            If the file is damaged, or its tensors have other names, shapes or dtypes; nothing is changed then.
+        """
+        from . import _checkpoints
+
+        check_is_fitted(self)
+        try:
+            _checkpoints.load_weights(path, self._weighted_modules())
+        except _checkpoints.CheckpointError as error:
+            raise ValueError(f"{type(self).__name__}: {error}") from error
+        return self
+
+    def _weighted_modules(self):
+        return {"network": self.net_.module_, "loss": self.net_.criterion_}
+
     def _check_training_rows(self, X):
         if not holds_images(X):
             self._refuse_image_like(X)
