@@ -81,6 +81,7 @@ class Plan:
     n_passes: int = 1
     checkpoint: Path | None = None
     fingerprint: str = ""
+    has_warned: bool = False
 
 
 class Batches:
@@ -335,12 +336,15 @@ class HashingNet(NeuralNet):
             write_checkpoint(plan.checkpoint, kept, fingerprint=plan.fingerprint)
         except OSError as error:
             # Hours of training are worth more than the file; the one of an earlier epoch is still whole.
-            warnings.warn(
-                f"{plan.name}: the checkpoint {str(plan.checkpoint)!r} could not be written after epoch "
-                f"{progress.epoch} ({error.strerror or error}); the training goes on, free the disk to keep later ones.",
-                UserWarning,
-                stacklevel=2,
-            )
+            if not plan.has_warned:
+                warnings.warn(
+                    f"{plan.name}: the checkpoint {str(plan.checkpoint)!r} could not be written after epoch "
+                    f"{progress.epoch} ({error.strerror or error}); the training goes on, and every later epoch tries "
+                    "again: free the disk.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            plan.has_warned = True
 
     def _set_learning_rate(self, epoch):
         plan = self._plan

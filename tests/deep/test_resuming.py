@@ -155,8 +155,8 @@ def test_a_full_disk_at_a_checkpoint_warns_and_the_training_goes_on(tmp_path, mo
         patch.setattr(os, "fsync", no_space)
         with pytest.warns(UserWarning, match=r"could not be written after epoch 1 \(No space left on device\)") as caught:
             hasher = small(checkpoint_dir=tmp_path).fit(X, Y)
-    assert len(caught) == 4
-    assert all("\n" not in str(warning.message) for warning in caught)
+    (warning,) = caught
+    assert "\n" not in str(warning.message)
     np.testing.assert_array_equal(hasher.project(X), expected)
     assert list(tmp_path.iterdir()) == []
 
