@@ -29,6 +29,28 @@ def linear_layer(n_inputs, n_outputs, generator):
     return layer
 
 
+def zero_layer(n_inputs, n_outputs):
+    """Make a linear layer that begins with weights of 0.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Number of inputs.
+
+    n_outputs : int
+        Number of outputs.
+
+    Returns
+    -------
+    layer : torch.nn.Linear
+        On the CPU.
+    """
+    layer = torch.nn.utils.skip_init(torch.nn.Linear, n_inputs, n_outputs)
+    for parameter in layer.parameters():
+        torch.nn.init.zeros_(parameter)
+    return layer
+
+
 class UnitVariance(torch.nn.Module):
     """Centre features, and divide all of them by one number, so that the mean of their variances is 1.
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from ..quantizers import StraightThroughSign
 from ._base import UnsupervisedLoss
-from ._layers import UnitVariance, linear_layer
+from ._layers import UnitVariance, linear_layer, zero_layer
 
 # The power that sharpens the graph in the program of the authors.
 _POWER = 1.4
@@ -36,10 +36,11 @@ class TBH(UnsupervisedLoss):
 
     Departures from the paper: one gradient step does both sides of the min-max, where the paper alternates; a layer
     between bottlenecks and discriminators reverses gradients, and the value of the loss is the reconstruction plus
-    :math:`\lambda` times what the discriminators minimize. The continuous bottleneck has a hidden layer of its own,
-    for the network gives only the outputs for the bits. Codes are the more probable bits and the graph has the power
-    1.4, as in the program of the authors, where the paper draws codes and has the power 1. Draws come from the global
-    generator of torch.
+    :math:`\lambda` times what the discriminators minimize. The discriminators begin at 0, undecided, because a network
+    with a hidden layer obeys random ones faster than they learn, until all codes are one. The continuous bottleneck has
+    a hidden layer of its own, for the network gives only the outputs for the bits. Codes are the more probable bits,
+    as in the program of the authors, where the paper draws them; the power 1.4 is that of the program, too. Draws come
+    from the global generator of torch.
 
     Parameters
     ----------
@@ -84,8 +85,8 @@ class TBH(UnsupervisedLoss):
             torch.nn.ReLU(),
             linear_layer(self.n_hidden, n_features, generator),
         )
-        self.code_critic = linear_layer(n_bits, 1, generator)
-        self.continuous_critic = linear_layer(self.n_continuous, 1, generator)
+        self.code_critic = zero_layer(n_bits, 1)
+        self.continuous_critic = zero_layer(self.n_continuous, 1)
 
     def forward(self, outputs, features, rows):
         """Compute the loss of a batch."""

@@ -5,7 +5,7 @@ import torch
 from ..regularizers import bit_balance
 from ._base import UnsupervisedLoss
 from ._code_bank import descend_bits, signs
-from ._layers import UnitVariance
+from ._layers import UnitVariance, zero_layer
 
 
 class UHBDNN(UnsupervisedLoss):
@@ -66,9 +66,7 @@ class UHBDNN(UnsupervisedLoss):
         """Make the decoder and room for the codes."""
         super().prepare(n_bits, features, generator=generator)
         self.standardizer = UnitVariance(features)
-        self.decoder = torch.nn.utils.skip_init(torch.nn.Linear, n_bits, features.shape[1])
-        for parameter in self.decoder.parameters():
-            torch.nn.init.zeros_(parameter)
+        self.decoder = zero_layer(n_bits, features.shape[1])
         self.set_rows(features)
 
     def set_rows(self, features):

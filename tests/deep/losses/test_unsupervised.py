@@ -236,6 +236,20 @@ def test_ssdh_keeps_the_thresholds_for_new_rows():
     assert torch.equal(loss.thresholds, before)
 
 
+def with_weights(*layers, seed=0):
+    """Give layers that begin as 0 weights that matter."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in layers:
+        for parameter in layer.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) / 3
+
+
+def prepared_tbh(features, **settings):
+    loss = prepared(TBH(n_continuous=3, n_hidden=8, **settings), features)
+    with_weights(loss.code_critic, loss.continuous_critic)
+    return loss
+
+
 def naive_tbh(loss, z, features, draws):
     """Reconstruction, and what the discriminators minimize."""
     state = {name: values.detach().numpy() for name, values in loss.state_dict().items()}
@@ -273,7 +287,7 @@ def naive_tbh(loss, z, features, draws):
 
 def test_tbh_reconstructs_from_mixed_bottlenecks_and_is_criticized():
     z, x = outputs_for(6), features_for(6)
-    loss = prepared(TBH(lam=0.7, n_continuous=3, n_hidden=8), x)
+    loss = prepared_tbh(x, lam=0.7)
     torch.manual_seed(0)
     draws = torch.rand(6, N_BITS, dtype=torch.float64), torch.rand(6, 3, dtype=torch.float64)
     reconstruction, critics = naive_tbh(loss, z, x, draws)
@@ -291,6 +305,23 @@ def test_tbh_scales_features_to_unit_variance():
     )
 
 
+def test_tbh_turns_the_gradient_of_the_discriminator_of_codes_around():
+    """The network makes codes that the discriminator takes for coins."""
+    z, x = outputs_for(6), features_for(6)
+    with_critics, without = (gradients(prepared_tbh(x, lam=lam), [z], x)[0] for lam in (1.0, 0.0))
+    critic = prepared_tbh(x).code_critic
+    bits = torch.from_numpy(signs(z) + 1) / 2
+    odds = critic(bits).detach().numpy()
+    p = 1 / (1 + np.exp(-z))
+    by_bits = -1 / (1 + np.exp(-odds)) * critic.weight.detach().numpy() / len(z)
+    # The rest of the difference comes through the graph, where the other discriminator is deceived.
+    loss = prepared_tbh(x)
+    for parameter in loss.code_critic.parameters():
+        parameter.data.zero_()
+    through_graph = gradients(loss, [z], x)[0] - without
+    assert with_critics - without - through_graph == pytest.approx(by_bits * p * (1 - p), rel=1e-6, abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("name", "side"),
     [
@@ -304,7 +335,7 @@ def test_tbh_scales_features_to_unit_variance():
 def test_tbh_descends_for_discriminators_and_ascends_for_the_rest(name, side):
     """The gradient is that of reconstruction plus or minus what the discriminators minimize."""
     z, x = outputs_for(6), features_for(6)
-    loss = prepared(TBH(n_continuous=3, n_hidden=8), x)
+    loss = prepared_tbh(x)
     parameter = dict(loss.named_parameters())[name]
     compute(loss, [z], x).backward()
 
@@ -327,7 +358,7 @@ def test_tbh_passes_gradients_through_the_graph_to_the_outputs():
     z, x = outputs_for(6), features_for(6)
     # No two codes are opposites, at which the power has no second derivative.
     z[:, 0] = np.abs(z[:, 0])
-    loss = prepared(TBH(lam=0.0, n_continuous=3, n_hidden=8), x)
+    loss = prepared_tbh(x, lam=0.0)
 
     def of_codes(codes):
         scaled = loss.standardizer(torch.from_numpy(x))
@@ -343,11 +374,9 @@ def test_tbh_passes_gradients_through_the_graph_to_the_outputs():
     assert gradients(loss, [z], x)[0] == pytest.approx(expected, rel=1e-4, abs=1e-8)
 
 
-def with_decoder(loss, seed=0):
-    """Give the decoder, which begins as 0, weights that matter."""
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in loss.decoder.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) / 3
+def prepared_uhbdnn(features, **settings):
+    loss = prepared(UHBDNN(**settings), features)
+    with_weights(loss.decoder)
     return loss
 
 
@@ -364,7 +393,7 @@ def test_uhbdnn_reconstructs_from_codes_near_the_outputs(training):
     n = 8
     h, x = outputs_for(n), features_for(n)
     lam1, lam2, lam3, lam4 = 0.02, 0.3, 0.2, 0.1
-    loss = with_decoder(prepared(UHBDNN(lam1=lam1, lam2=lam2, lam3=lam3, lam4=lam4), x))
+    loss = prepared_uhbdnn(x, lam1=lam1, lam2=lam2, lam3=lam3, lam4=lam4)
     loss.train(training)
     result = value(loss, [h], x)
     codes = loss.codes.numpy() if training else signs(h)
@@ -385,7 +414,7 @@ def test_uhbdnn_solves_for_the_codes_bit_by_bit():
     """No single bit can be changed for the better, and the codes are better than the signs of the outputs."""
     n, lam2 = 8, 0.3
     h, x = outputs_for(n), features_for(n)
-    loss = with_decoder(prepared(UHBDNN(lam2=lam2, max_iter=100), x))
+    loss = prepared_uhbdnn(x, lam2=lam2, max_iter=100)
     value(loss, [h], x)
     codes = loss.codes.numpy().copy()
 
