@@ -3,9 +3,10 @@
 import copy
 
 from ._adsh import ADSH
-from ._base import HashLoss
+from ._base import HashLoss, UnsupervisedLoss
 from ._bihalf import BiHalf
 from ._ce import CrossEntropy
+from ._cibhash import CIBHash
 from ._csq import CSQ
 from ._dch import DCH
 from ._dfh import DFH
@@ -22,6 +23,11 @@ from ._jmlh import JMLH
 from ._mdsh import MDSH
 from ._mihash import MIHash
 from ._orthohash import OrthoHash
+from ._ssdh import SSDH
+from ._tbh import TBH
+from ._uhbdnn import UHBDNN
+from ._unsupervised_bihalf import UnsupervisedBiHalf
+from ._unsupervised_greedyhash import UnsupervisedGreedyHash
 
 __all__ = [
     "ADSH",
@@ -70,6 +76,16 @@ LOSSES: dict[str, type[HashLoss]] = {
 }
 
 
+UNSUPERVISED_LOSSES: dict[str, type[UnsupervisedLoss]] = {
+    "bihalf": UnsupervisedBiHalf,
+    "cibhash": CIBHash,
+    "greedyhash": UnsupervisedGreedyHash,
+    "ssdh": SSDH,
+    "tbh": TBH,
+    "uhbdnn": UHBDNN,
+}
+
+
 def make_loss(loss, *, name):
     """Make a loss of its own for one training.
 
@@ -91,11 +107,41 @@ def make_loss(loss, *, name):
     TypeError, ValueError
         If there is no such loss.
     """
-    names = ", ".join(map(repr, sorted(LOSSES)))
+    return _make(loss, LOSSES, HashLoss, "a HashLoss", name)
+
+
+def make_unsupervised_loss(loss, *, name):
+    """Make a loss without labels of its own for one training.
+
+    Parameters
+    ----------
+    loss : str or UnsupervisedLoss
+        A name in `UNSUPERVISED_LOSSES`, which gives the settings of the paper, or a loss with settings of its own,
+        which is copied.
+
+    name : str
+        The estimator, for messages.
+
+    Returns
+    -------
+    loss : UnsupervisedLoss
+        Not prepared yet.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such loss.
+    """
+    return _make(loss, UNSUPERVISED_LOSSES, UnsupervisedLoss, "an UnsupervisedLoss", name)
+
+
+def _make(loss, table, base, kind, name):
+    """Make a loss from a table, or copy one of a base class."""
+    names = ", ".join(map(repr, sorted(table)))
     if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise ValueError(f"{name}: loss={loss!r} is unknown; use one of {names}, or a HashLoss.")
-        return LOSSES[loss]()
-    if not isinstance(loss, HashLoss):
-        raise TypeError(f"{name}: loss is a {type(loss).__name__}; use one of {names}, or an instance of a HashLoss.")
+        if loss not in table:
+            raise ValueError(f"{name}: loss={loss!r} is unknown; use one of {names}, or {kind}.")
+        return table[loss]()
+    if not isinstance(loss, base):
+        raise TypeError(f"{name}: loss is a {type(loss).__name__}; use one of {names}, or an instance of {kind}.")
     return copy.deepcopy(loss)

@@ -3,7 +3,7 @@
 import torch
 
 from ._base import similarity
-from ._code_bank import CodeBankLoss, signs
+from ._code_bank import CodeBankLoss, descend_bits
 from ._pairs import mean_where
 
 # Pairs whose similarity is held at once while the codes of the database are solved for.
@@ -86,9 +86,7 @@ class ADSH(CodeBankLoss):
         # S is symmetric, and its rows are made block by block.
         for block in torch.arange(len(codes), device=codes.device).split(_block_size(codes)):
             wanted[block] += self.n_bits * (self._signed_similarity(targets[block], targets) @ outputs)
-        gram = (outputs.T @ outputs).fill_diagonal_(0)
-        for k in range(self.n_bits):
-            codes[:, k] = signs(wanted[:, k] - codes @ gram[k])
+        descend_bits(codes, wanted, outputs.T @ outputs)
         self.codes[known] = codes
 
     def forward(self, outputs, targets, rows):

@@ -3,7 +3,35 @@
 import torch
 
 
-class HashLoss(torch.nn.Module):
+class _Loss(torch.nn.Module):
+    """What losses with and without labels share."""
+
+    def start_epoch(self, epoch):
+        """Advance what depends on the epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch that begins, counted from 0.
+        """
+
+    def project(self, outputs):
+        """Compute what the sign is taken of when codes are made.
+
+        Parameters
+        ----------
+        outputs : tensor of shape (n_batch, n_bits), dtype float
+            Outputs of the network.
+
+        Returns
+        -------
+        projections : tensor of shape (n_batch, n_bits), dtype float
+            The outputs themselves unless a loss says otherwise.
+        """
+        return outputs
+
+
+class HashLoss(_Loss):
     """A loss on the real outputs of a hashing network.
 
     A loss may own parameters (a classifier, proxies) that are trained with the network, and buffers (centres, a bank of
@@ -16,7 +44,16 @@ class HashLoss(torch.nn.Module):
     >>> from skhash.deep import DeepSupervisedHasher
     >>> from skhash.deep.losses import HashLoss
     >>> class Correlation(HashLoss):
-    ...     def forward(self, outputs, targets, rows):
+    ...     def class_centers(self):
+        """Tell the fixed centres of the classes.
+
+        Returns
+        -------
+        centers : tensor of shape (n_classes, n_bits), dtype float32, or None
+            Codes of -1 and +1, once prepared; None where a loss has no centres that stay.
+        """
+
+    def forward(self, outputs, targets, rows):
     ...         codes = torch.tanh(outputs)
     ...         similar = 2.0 * (targets @ targets.T > 0) - 1
     ...         return -(similar * (codes @ codes.T)).mean()
@@ -59,15 +96,6 @@ class HashLoss(torch.nn.Module):
             1 for the classes of a sample, else 0; on the device of the loss.
         """
 
-    def start_epoch(self, epoch):
-        """Advance what depends on the epoch.
-
-        Parameters
-        ----------
-        epoch : int
-            Number of the epoch that begins, counted from 0.
-        """
-
     def forward(self, outputs, targets, rows):
         """Compute the loss of a batch.
 
@@ -89,29 +117,71 @@ class HashLoss(torch.nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} has to define forward.")
 
-    def project(self, outputs):
-        """Compute what the sign is taken of when codes are made.
+
+class UnsupervisedLoss(_Loss):
+    """A loss on the real outputs of a hashing network that reads similarity from features instead of labels.
+
+    A loss may own parameters (a decoder) that are trained with the network, and buffers (thresholds, a code for each
+    row). Subclasses take the settings of their paper in ``__init__``, create the rest in `prepare`, and compute the
+    loss in ``forward``.
+
+    Attributes
+    ----------
+    n_views : int
+        1 or 2: how many views of each row, changed at random and independently, the loss compares. An attribute of the
+        class.
+    """
+
+    n_views = 1
+
+    def prepare(self, n_bits, features, *, generator):
+        """Create parameters and buffers, once before training.
 
         Parameters
         ----------
-        outputs : tensor of shape (n_batch, n_bits), dtype float
-            Outputs of the network.
+        n_bits : int
+            Code length.
+
+        features : tensor of shape (n_samples, n_features), dtype float
+            Reference features of all training rows, on the CPU: where the loss reads which rows are similar. They need
+            not be what the network sees.
+
+        generator : torch.Generator
+            Source of randomness, on the CPU.
+        """
+        self.n_bits = n_bits
+
+    def set_rows(self, features):
+        """Exchange the training set for another, as training goes on with new rows.
+
+        Losses that keep something for each row forget it here.
+
+        Parameters
+        ----------
+        features : tensor of shape (n_samples, n_features), dtype float
+            Reference features of the new training rows.
+        """
+
+    def forward(self, outputs, features, rows):
+        """Compute the loss of a batch.
+
+        Parameters
+        ----------
+        outputs : tuple of `n_views` tensors of shape (n_batch, n_bits), dtype float
+            Outputs of the network for each view of the rows, before the sign.
+
+        features : tensor of shape (n_batch, n_features), dtype float
+            Reference features of the rows.
+
+        rows : tensor of shape (n_batch,), dtype int64
+            Positions of the rows in the training set.
 
         Returns
         -------
-        projections : tensor of shape (n_batch, n_bits), dtype float
-            The outputs themselves unless a loss says otherwise.
+        loss : tensor of shape (), dtype float
+            Differentiable with respect to `outputs` and the parameters of the loss; finite for a single row.
         """
-        return outputs
-
-    def class_centers(self):
-        """Tell the fixed centres of the classes.
-
-        Returns
-        -------
-        centers : tensor of shape (n_classes, n_bits), dtype float32, or None
-            Codes of -1 and +1, once prepared; None where a loss has no centres that stay.
-        """
+        raise NotImplementedError(f"{type(self).__name__} has to define forward.")
 
 
 def similarity(targets, other_targets=None):

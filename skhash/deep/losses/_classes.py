@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from ..centers import bernoulli_centers, hadamard_centers
+from ._layers import linear_layer
 
 
 def labelled_samples(targets):
@@ -57,11 +58,7 @@ def linear_classifier(n_bits, n_classes, generator):
     classifier : torch.nn.Linear
         On the CPU.
     """
-    # Skips the layer's own draw, which would come from the global generator.
-    classifier = torch.nn.utils.skip_init(torch.nn.Linear, n_bits, n_classes)
-    for parameter in classifier.parameters():
-        torch.nn.init.uniform_(parameter, -(n_bits**-0.5), n_bits**-0.5, generator=generator)
-    return classifier
+    return linear_layer(n_bits, n_classes, generator)
 
 
 def classification_loss(logits, targets, multi_label):

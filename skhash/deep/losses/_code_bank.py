@@ -81,3 +81,27 @@ class CodeBankLoss(HashLoss):
 def signs(values):
     """Compute signs, +1 for 0."""
     return torch.where(values >= 0, 1.0, -1.0).to(values.dtype)
+
+
+def descend_bits(codes, wanted, gram):
+    r"""Improve codes by one turn of discrete coordinate descent.
+
+    .. math:: \min_B \operatorname{tr}(B G B') - 2 \operatorname{tr}(B Q')
+
+    is solved for one bit :math:`k` of all codes after the other, while the rest stays as it is:
+    :math:`B_{*k} = \operatorname{sign} \big( Q_{*k} - \sum_{l \ne k} B_{*l} G_{lk} \big)`.
+
+    Parameters
+    ----------
+    codes : tensor of shape (n, n_bits), dtype float
+        :math:`B` of -1 and +1; changed in place.
+
+    wanted : tensor of shape (n, n_bits), dtype float
+        :math:`Q`.
+
+    gram : tensor of shape (n_bits, n_bits), dtype float
+        Symmetric :math:`G`; its diagonal plays no part.
+    """
+    gram = gram - torch.diag(torch.diagonal(gram))
+    for k in range(codes.shape[1]):
+        codes[:, k] = signs(wanted[:, k] - codes @ gram[k])

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from ._base import similarity
-from ._code_bank import CodeBankLoss, signs
+from ._code_bank import CodeBankLoss, descend_bits, signs
 from ._pairs import labelled_pairs, mean_where
 
 
@@ -72,9 +72,7 @@ class DSDH(CodeBankLoss):
         for _ in range(self.max_iter):
             classifier = torch.linalg.solve(codes.T @ codes + ridge, codes.T @ targets)
             wanted = targets @ classifier.T + self.eta / self.mu * outputs
-            gram = (classifier @ classifier.T).fill_diagonal_(0)
-            for k in range(self.n_bits):
-                codes[:, k] = signs(wanted[:, k] - codes @ gram[k])
+            descend_bits(codes, wanted, classifier @ classifier.T)
         return codes
 
     def forward(self, outputs, targets, rows):

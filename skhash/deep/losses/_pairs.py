@@ -1,5 +1,8 @@
 """What losses on the pairs of a batch share."""
 
+import torch
+import torch.nn.functional as F
+
 
 def labelled_pairs(targets):
     """Say which ordered pairs of a batch count: two different samples that both have a label.
@@ -63,3 +66,29 @@ def balanced_mean(values, similar, counted):
         Differentiable with respect to `values`.
     """
     return mean_where(values, counted & (similar > 0)) + mean_where(values, counted & (similar == 0))
+
+
+def cosine_preservation(codes, features):
+    r"""Compute how far the cosines of codes are from those of features.
+
+    .. math:: \frac{1}{n (n - 1)} \sum_{i \ne j} \big( \cos(b_i, b_j) - \cos(x_i, x_j) \big)^2
+
+    The cosine with a row of zeros is 0.
+
+    Parameters
+    ----------
+    codes : tensor of shape (n, n_bits), dtype float
+        Codes :math:`b`.
+
+    features : tensor of shape (n, n_features), dtype float
+        Features :math:`x`.
+
+    Returns
+    -------
+    loss : tensor of shape (), dtype float
+        Mean over the pairs of different rows, 0 where there is none. Differentiable with respect to both.
+    """
+    codes, directions = F.normalize(codes), F.normalize(features)
+    errors = codes @ codes.T - directions @ directions.T
+    different = ~torch.eye(len(codes), dtype=torch.bool, device=codes.device)
+    return mean_where(errors.square(), different)
