@@ -86,7 +86,10 @@ def jobs_of(kind, loss, n_rows, device, threads, folder):
         random_state=0,
         n_jobs=threads,
     )
-    return {"by hand": lambda: train_by_hand(pixels, y, loss, epochs, device), "skhash": lambda: hasher.fit(X, y)}, epochs
+    return {
+        "by hand": lambda: train_by_hand(pixels, y, loss, epochs, device),
+        "skhash": lambda: hasher.fit(X, y),
+    }, epochs
 
 
 def measure(jobs, rounds):
@@ -125,7 +128,9 @@ def main():
                 ratio = float(np.median(seconds["skhash"] / seconds["by hand"]))
                 hand, ours = (float(np.median(seconds[name])) / epochs for name in ("by hand", "skhash"))
                 results.append({"rows": kind, "loss": loss, "hand": hand, "skhash": ours, "ratio": ratio})
-                print(f"| {kind} | `{loss}` | {hand:.3f} | {ours:.3f} | {ratio:.2f} | {n_rows / ours:,.0f} |", flush=True)
+                print(
+                    f"| {kind} | `{loss}` | {hand:.3f} | {ours:.3f} | {ratio:.2f} | {n_rows / ours:,.0f} |", flush=True
+                )
     if arguments.output:
         arguments.output.write_text(json.dumps({"threads": arguments.threads, "results": results}, indent=1))
 

@@ -14,6 +14,7 @@ from skhash import (
     LSH,
     PCAH,
     DeepSupervisedHasher,
+    DeepUnsupervisedHasher,
     HammingNearestNeighbors,
     HammingNearestNeighborsTransformer,
     RetrievalPipeline,
@@ -25,7 +26,7 @@ from skhash.hashers._base import BaseHasher
 HAS_TORCH = find_spec("torch") is not None
 
 # Can be imported without torch, but not fitted.
-NEEDS_TORCH = [DeepSupervisedHasher]
+NEEDS_TORCH = [DeepSupervisedHasher, DeepUnsupervisedHasher]
 
 
 def public_modules():
@@ -78,6 +79,10 @@ SMALL_INSTANCES = {
 }
 
 if HAS_TORCH:
+    SMALL_INSTANCES[DeepUnsupervisedHasher] = [
+        DeepUnsupervisedHasher(2, loss=loss, network="linear", max_epochs=2, batch_size=32, random_state=0)
+        for loss in ("greedyhash", "cibhash")
+    ]
     SMALL_INSTANCES[DeepSupervisedHasher] = [
         DeepSupervisedHasher(2, loss="ce", network="linear", max_epochs=2, batch_size=32, random_state=0)
     ]

@@ -211,7 +211,10 @@ def test_an_image_that_breaks_in_a_later_epoch_leaves_the_hasher_as_it_was(paths
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (IMAGES.astype(np.float32) / 255, r"Found array with dim 4 and dtype float32; .* images are uint8: multiply by"),
+        (
+            IMAGES.astype(np.float32) / 255,
+            r"Found array with dim 4 and dtype float32; .* images are uint8: multiply by",
+        ),
         (IMAGES[..., 0] / 255, r"Found array with dim 3 and dtype float64; .* images are uint8"),
         (np.moveaxis(IMAGES, -1, 1), r"shape \(240, 3, 16, 16\).*move the channels last"),
         (IMAGES[:1], "got 1 image, but a minimum of 2 is required"),
@@ -289,13 +292,13 @@ def test_grid_search_from_image_files_to_scores_in_two_processes(paths):
     pipeline = RetrievalPipeline([("hash", small(image_size=16)), ("search", HammingNearestNeighbors())])
     search = GridSearchCV(
         pipeline,
-        {"hash__n_bits": [1, 8]},
+        {"hash__lr": [1e-9, 0.05]},
         scoring=mean_average_precision_scorer,
         cv=StratifiedKFold(2, shuffle=True, random_state=0),
         n_jobs=2,
         error_score="raise",
     ).fit([str(path) for path in paths], LABELS)
-    assert search.best_params_ == {"hash__n_bits": 8}
+    assert search.best_params_ == {"hash__lr": 0.05}
     assert search.best_score_ > 0.8
 
 

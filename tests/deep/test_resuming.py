@@ -153,7 +153,9 @@ def test_a_full_disk_at_a_checkpoint_warns_and_the_training_goes_on(tmp_path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", no_space)
-        with pytest.warns(UserWarning, match=r"could not be written after epoch 1 \(No space left on device\)") as caught:
+        with pytest.warns(
+            UserWarning, match=r"could not be written after epoch 1 \(No space left on device\)"
+        ) as caught:
             hasher = small(checkpoint_dir=tmp_path).fit(X, Y)
     (warning,) = caught
     assert "\n" not in str(warning.message)
@@ -173,7 +175,9 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path):
 
 
 def test_a_training_that_cannot_be_repeated_has_no_checkpoints(tmp_path):
-    with pytest.raises(ValueError, match="DeepSupervisedHasher: checkpoint_dir needs .* set random_state to an integer"):
+    with pytest.raises(
+        ValueError, match="DeepSupervisedHasher: checkpoint_dir needs .* set random_state to an integer"
+    ):
         small(checkpoint_dir=tmp_path, random_state=None).fit(X, Y)
 
 

@@ -84,7 +84,9 @@ def test_rows_without_labels_help():
 
 
 def test_consistency_without_unlabelled_rows_is_refused():
-    with pytest.raises(ValueError, match=r"DeepSupervisedHasher: consistency=0\.5 needs rows without a label") as raised:
+    with pytest.raises(
+        ValueError, match=r"DeepSupervisedHasher: consistency=0\.5 needs rows without a label"
+    ) as raised:
         small(consistency=0.5).fit(X, Y)
     assert "\n" not in str(raised.value)
 

@@ -44,16 +44,7 @@ class HashLoss(_Loss):
     >>> from skhash.deep import DeepSupervisedHasher
     >>> from skhash.deep.losses import HashLoss
     >>> class Correlation(HashLoss):
-    ...     def class_centers(self):
-        """Tell the fixed centres of the classes.
-
-        Returns
-        -------
-        centers : tensor of shape (n_classes, n_bits), dtype float32, or None
-            Codes of -1 and +1, once prepared; None where a loss has no centres that stay.
-        """
-
-    def forward(self, outputs, targets, rows):
+    ...     def forward(self, outputs, targets, rows):
     ...         codes = torch.tanh(outputs)
     ...         similar = 2.0 * (targets @ targets.T > 0) - 1
     ...         return -(similar * (codes @ codes.T)).mean()
@@ -94,6 +85,15 @@ class HashLoss(_Loss):
         ----------
         targets : tensor of shape (n_samples, n_classes), dtype float
             1 for the classes of a sample, else 0; on the device of the loss.
+        """
+
+    def class_centers(self):
+        """Tell the fixed centres of the classes.
+
+        Returns
+        -------
+        centers : tensor of shape (n_classes, n_bits), dtype float32, or None
+            Codes of -1 and +1, once prepared; None where a loss has no centres that stay.
         """
 
     def forward(self, outputs, targets, rows):
