@@ -4,9 +4,9 @@
 
 Both train the same network with the same loss, optimizer and batch size in one process; a round times each of them
 once, in turn, so that other load on the machine meets both. Seconds are of whole trainings without validation, from
-NumPy arrays to the last step, divided by the epochs. The hand-written loop moves the tensors once and slices batches; it
-checks and records nothing. On images it is given the decoded pixels, also where the estimator reads files: the ratio
-then says what reading costs. The ratio is the median over the rounds of the ratio within a round.
+NumPy arrays to the last step, divided by the epochs. The hand-written loop moves the tensors once and slices batches,
+and checks and records nothing. On images it is given the decoded pixels, also where the estimator reads files: the
+ratio then says what reading costs. The ratio is the median over the rounds of the ratio within a round.
 """
 
 import argparse

@@ -302,7 +302,7 @@ def test_memory_order_of_the_training_rows_does_not_matter(hasher, fitted):
 
 # LSH draws any number of directions, a long direction gives SpectralHash several waves, and a network has any number of
 # outputs.
-WITHOUT_LIMIT = {"LSH", "SpectralHash", "DeepSupervisedHasher"}
+WITHOUT_LIMIT = {"LSH", "SpectralHash", "DeepSupervisedHasher", "DeepUnsupervisedHasher"}
 
 
 @every_hasher

@@ -41,7 +41,7 @@ ESTIMATORS_AND_DISPLAYS = {
 
 def described_elsewhere(cls, name):
     """Whether a method overrides one of a public class, whose description says what callers need to know."""
-    return any(base is not cls and name in base.__dict__ for base in cls.__mro__ if base in NAMES.values())
+    return any(base is not cls and hasattr(base, name) for base in cls.__mro__ if base in NAMES.values())
 
 
 METHODS = [

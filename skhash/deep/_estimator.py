@@ -4,6 +4,7 @@ import copy
 import math
 import os
 from abc import ABCMeta, abstractmethod
+from importlib.metadata import version
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -422,10 +423,8 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
             raise ValueError(
                 f"{plan.name}: checkpoint_dir needs a training that can be repeated; set random_state to an integer."
             )
-        from .. import __version__
-
         told_apart = [
-            *(__version__, torch.__version__, type(self).__name__, self.n_bits),
+            *(version("skhash"), torch.__version__, type(self).__name__, self.n_bits),
             *(getattr(plan, name) for name in ("epochs", "batch_size", "lr", "seed", "lr_schedule", "patience")),
             *(plan.mixed_precision, str(net.device), torch.get_num_threads(), len(net.history)),
             *(_settings_of(part) for part in (net.module_, net.criterion_, net.optimizer_, plan.augment)),

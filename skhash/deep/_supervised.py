@@ -85,8 +85,8 @@ class DeepSupervisedHasher(BaseDeepHasher):
         it by an averaged network. A number is the weight of a :class:`~skhash.deep.semi_supervised.MeanTeacher`.
 
     adversarial : ProjectedGradient or None, default=None
-        Adversarial training: a :class:`~skhash.deep.adversarial.ProjectedGradient` that changes each batch so as to push
-        its codes away from the centres of their classes, and the weight of the loss on it.
+        Adversarial training: a :class:`~skhash.deep.adversarial.ProjectedGradient`, which changes each batch so that
+        its codes leave the centres of their classes, and says how much the loss of such rows weighs.
 
     mixed_precision : {"auto"} or bool, default="auto"
         Whether the network computes in bfloat16 where torch holds that to be safe, while weights and losses stay

@@ -364,9 +364,7 @@ class HashingNet(NeuralNet):
     def _watch(self, loss, outputs):
         """Stop at a loss that is not finite: at once on a CPU, on a GPU after some batches."""
         self._unseen.append((self._batch_number, loss.detach(), outputs.detach()))
-        if loss.device.type == "cpu":
-            self._look()
-        elif len(self._unseen) == _BATCHES_A_LOOK:
+        if loss.device.type == "cpu" or len(self._unseen) == _BATCHES_A_LOOK:
             self._look()
 
     def _look(self):

@@ -85,8 +85,8 @@ class DeepUnsupervisedHasher(BaseDeepHasher):
         the number of threads that torch, OpenMP or BLAS are set to.
 
     verbose : int, default=0
-        Whether to print a line per epoch, loss and training rows per second; and a bar within the epoch, where stderr is
-        a terminal.
+        Whether to print a line per epoch, loss and training rows per second; and a bar within the epoch, where stderr
+        is a terminal.
 
     n_jobs : int or None, default=None
         Number of CPU threads of the training, and as many that decode images; None means 1 and -1 means one per

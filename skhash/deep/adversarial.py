@@ -12,7 +12,6 @@ from sklearn.utils import Bunch, check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import Interval
-from .._validation import check_finite
 from ..codes import check_codes, pack_bits, to_signs
 from ..metrics import mean_average_precision
 from ..metrics._labels import check_labels

@@ -175,9 +175,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path):
 
 
 def test_a_training_that_cannot_be_repeated_has_no_checkpoints(tmp_path):
-    with pytest.raises(
-        ValueError, match="DeepSupervisedHasher: checkpoint_dir needs .* set random_state to an integer"
-    ):
+    with pytest.raises(ValueError, match=r"checkpoint_dir needs .* set random_state to an integer"):
         small(checkpoint_dir=tmp_path, random_state=None).fit(X, Y)
 
 
@@ -245,7 +243,7 @@ def test_weights_are_plain_safetensors(tmp_path):
     np.testing.assert_array_equal(other.project(X), hasher.project(X))
     longer = small(n_bits=17, max_epochs=1).fit(X, Y)
     before = longer.project(X)
-    with pytest.raises(ValueError, match="DeepSupervisedHasher: .*shape") as raised:
+    with pytest.raises(ValueError, match=r"DeepSupervisedHasher: .*shape") as raised:
         longer.load_weights(tmp_path / "weights.safetensors")
     assert "\n" not in str(raised.value)
     np.testing.assert_array_equal(longer.project(X), before)
