@@ -374,6 +374,7 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
         network = make_network(self.network, inputs.row_shape, self.n_bits, name=name)
         if hasattr(network, "learn_inputs"):
             network.learn_inputs(self._sample(inputs))
+        network.to(device)
         told = tell(network, inputs)
         loss = self._new_loss(told, generator)
         net = make_net(
@@ -451,6 +452,9 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
             return np.full((*X.shape[:-1], self.n_bits_), np.nan, dtype=X.dtype)
         # A copy, because the caller's memory may be read-only, and a network may work in place.
         blocks = self._single_precision(X, copy=True)
+        if torch.device(self.net_.device).type != "cpu":
+            # A GPU is slow at small products, and rounds in ways of its own anyway.
+            return self.net_.project(torch.from_numpy(blocks).flatten(0, -2)).numpy()
         with torch_threads(1):
             return np.stack([self.net_.project(torch.from_numpy(block)).numpy() for block in blocks])
 

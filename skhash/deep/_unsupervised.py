@@ -24,7 +24,7 @@ class DeepUnsupervisedHasher(BaseDeepHasher):
     n_bits : int, default=32
         Code length.
 
-    loss : str or UnsupervisedLoss, default="greedyhash"
+    loss : str or UnsupervisedLoss, default="bihalf"
         What to minimize: a loss with the settings of its paper by name, one of the keys of
         ``skhash.deep.losses.UNSUPERVISED_LOSSES``, or a loss object with settings of its own, which is copied.
 
@@ -140,7 +140,7 @@ class DeepUnsupervisedHasher(BaseDeepHasher):
         self,
         n_bits=32,
         *,
-        loss="greedyhash",
+        loss="bihalf",
         network="auto",
         image_size=None,
         max_epochs=50,
