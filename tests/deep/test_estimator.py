@@ -446,3 +446,61 @@ def test_grid_search_in_two_processes():
     ).fit(X, NAMES[Y])
     assert search.best_params_ == {"hash__n_bits": 8}
     assert search.best_estimator_.kneighbors(X[:3], n_neighbors=2)[1].shape == (3, 2)
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_batches_without_a_positive_pair_are_trained_on(loss):
+    """Each class has one row, so that no batch holds two of a class."""
+    hasher = small(loss=loss, n_bits=16, batch_size=8).fit(X[:30], np.arange(30))
+    assert np.isfinite(hasher.project(X)).all()
+    assert np.isfinite(hasher.net_.history[-1]["train_loss"])
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_training_without_validation_and_in_batches_of_two(loss):
+    hasher = small(loss=loss, n_bits=16, batch_size=2, validation_fraction=None, max_epochs=1).fit(X[:21], Y[:21])
+    assert np.isfinite(hasher.project(X)).all()
+
+
+def test_a_bar_runs_through_the_batches_where_stderr_is_a_terminal(capsys, monkeypatch):
+    small(verbose=1).fit(X, Y)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    small(verbose=1).fit(X, Y)
+    assert "epoch 1/2:" in capsys.readouterr().err
+    small(verbose=0).fit(X, Y)
+    assert capsys.readouterr().err == ""
+
+
+def test_augmentation_changes_what_the_network_sees_in_training_only():
+    class Zero(torch.nn.Module):
+        def forward(self, rows):
+            return rows * 0
+
+    blind, seeing = (small(augment=augment, max_epochs=20).fit(X, Y) for augment in (Zero(), lambda rows: rows))
+    scores = [
+        mean_average_precision(hasher.transform(X), None, Y)
+        for hasher in (blind, seeing, small(max_epochs=20).fit(X, Y))
+    ]
+    assert scores[0] < scores[1] == scores[2]
+
+
+def test_mixed_precision_trains_in_float32_weights():
+    exact, mixed = (small(network="mlp", mixed_precision=on, max_epochs=5).fit(X, Y) for on in (False, True))
+    assert {parameter.dtype for parameter in mixed.net_.module_.parameters()} == {torch.float32}
+    assert mixed.project(X).dtype == np.float32
+    assert (mixed.project(X) != exact.project(X)).any()
+    scores = [mean_average_precision(hasher.transform(X), None, Y) for hasher in (exact, mixed)]
+    assert scores[1] == pytest.approx(scores[0], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(np.nan, r"contains NaN \(first at row 3, column 7\)"), (np.inf, r"contains infinity \(inf\) \(first at row 3")],
+)
+def test_features_that_are_not_finite_are_named_before_any_training(value, message):
+    rows = X.copy()
+    rows[3, 7] = value
+    with pytest.raises(ValueError, match=message) as raised:
+        small().fit(rows, Y)
+    assert "\n" not in str(raised.value)
