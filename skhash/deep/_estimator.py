@@ -80,6 +80,16 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
     def _default_augmentation(self, loss):
         """Make what ``augment="auto"`` stands for; None for no change."""
 
+    def fit(self, X, y=None):
+        """Train a new net; what was fitted before stays as it was when that fails."""
+        before = dict(vars(self))
+        try:
+            return super().fit(X, y)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
     def _fit(self, X, y):
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.net_ = self._train(X, y, None)

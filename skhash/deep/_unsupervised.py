@@ -274,7 +274,7 @@ class DeepUnsupervisedHasher(BaseDeepHasher):
         from .augmentation import FeatureNoise, ImageAugmentation
 
         if self.image_shape_ is None:
-            return FeatureNoise() if loss.n_views == 2 else None
+            return FeatureNoise(noise=0.5, dropout=0.5) if loss.n_views == 2 else None
         return ImageAugmentation.contrastive() if loss.n_views == 2 else ImageAugmentation()
 
 

@@ -252,6 +252,16 @@ def test_features_and_images_are_not_confused(fitted):
     assert again.transform(IMAGES).shape == (240, 1)
 
 
+def test_a_failed_fit_on_images_leaves_what_was_fitted_on_features():
+    features = IMAGES.reshape(240, -1).astype(np.float32)
+    hasher = small(network="linear").fit(features, LABELS)
+    before = hasher.project(features)
+    with pytest.raises(ValueError, match="X has 240 rows and y 3"):
+        hasher.fit(IMAGES, LABELS[:3])
+    np.testing.assert_array_equal(hasher.project(features), before)
+    assert hasher.n_features_in_ == 768
+
+
 @pytest.mark.parametrize(
     ("X", "expected"),
     [
