@@ -43,7 +43,12 @@ __all__ = [
     "JMLH",
     "LOSSES",
     "MDSH",
+    "SSDH",
+    "TBH",
+    "UHBDNN",
+    "UNSUPERVISED_LOSSES",
     "BiHalf",
+    "CIBHash",
     "CrossEntropy",
     "GreedyHash",
     "HashLoss",
@@ -51,6 +56,9 @@ __all__ = [
     "HyP2",
     "MIHash",
     "OrthoHash",
+    "UnsupervisedBiHalf",
+    "UnsupervisedGreedyHash",
+    "UnsupervisedLoss",
 ]
 
 LOSSES: dict[str, type[HashLoss]] = {

@@ -130,9 +130,24 @@ class UnsupervisedLoss(_Loss):
     n_views : int
         1 or 2: how many views of each row, changed at random and independently, the loss compares. An attribute of the
         class.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skhash.deep import DeepUnsupervisedHasher
+    >>> from skhash.deep.losses import UnsupervisedLoss
+    >>> class TwoViews(UnsupervisedLoss):
+    ...     n_views = 2
+    ...     def forward(self, outputs, features, rows):
+    ...         one, other = map(torch.tanh, outputs)
+    ...         return (one - other).square().mean() + one.mean(dim=0).square().mean()
+    >>> hasher = DeepUnsupervisedHasher(32, loss=TwoViews())
     """
 
     n_views = 1
+
+    def __init__(self):
+        super().__init__()
 
     def prepare(self, n_bits, features, *, generator):
         """Create parameters and buffers, once before training.

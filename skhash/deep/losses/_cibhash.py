@@ -36,6 +36,12 @@ class CIBHash(UnsupervisedLoss):
     References
     ----------
     Z. Qiu, Q. Su, Z. Ou, J. Yu and C. Chen, "Unsupervised hashing with contrastive information bottleneck", IJCAI 2021.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepUnsupervisedHasher
+    >>> from skhash.deep.losses import CIBHash
+    >>> hasher = DeepUnsupervisedHasher(32, loss=CIBHash())
     """
 
     n_views = 2

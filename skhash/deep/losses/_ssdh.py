@@ -42,6 +42,12 @@ class SSDH(UnsupervisedLoss):
     References
     ----------
     E. Yang, C. Deng, T. Liu, W. Liu and D. Tao, "Semantic structure-based unsupervised deep hashing", IJCAI 2018.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepUnsupervisedHasher
+    >>> from skhash.deep.losses import SSDH
+    >>> hasher = DeepUnsupervisedHasher(32, loss=SSDH())
     """
 
     def __init__(self, *, alpha=2.0, beta=2.0):

@@ -59,6 +59,12 @@ class TBH(UnsupervisedLoss):
     2020.
 
     Y. Ganin and V. Lempitsky, "Unsupervised domain adaptation by backpropagation", ICML 2015.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepUnsupervisedHasher
+    >>> from skhash.deep.losses import TBH
+    >>> hasher = DeepUnsupervisedHasher(32, loss=TBH(lam=0.5))
     """
 
     def __init__(self, *, lam=1.0, n_continuous=512, n_hidden=1024):

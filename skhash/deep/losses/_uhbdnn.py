@@ -34,7 +34,7 @@ class UHBDNN(UnsupervisedLoss):
 
     Parameters
     ----------
-    lam1 : float, default=0.00001
+    lam1 : float, default=1e-05
         Weight :math:`\lambda_1` of the size of the decoder.
 
     lam2 : float, default=0.05
@@ -43,7 +43,7 @@ class UHBDNN(UnsupervisedLoss):
     lam3 : float, default=0.01
         Weight :math:`\lambda_3` of the correlation of bits.
 
-    lam4 : float, default=0.000001
+    lam4 : float, default=1e-06
         Weight :math:`\lambda_4` of the imbalance of bits.
 
     max_iter : int, default=10
@@ -52,6 +52,12 @@ class UHBDNN(UnsupervisedLoss):
     References
     ----------
     T.-T. Do, A.-D. Doan and N.-M. Cheung, "Learning to hash with binary deep neural network", ECCV 2016.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepUnsupervisedHasher
+    >>> from skhash.deep.losses import UHBDNN
+    >>> hasher = DeepUnsupervisedHasher(32, loss=UHBDNN(max_iter=5))
     """
 
     def __init__(self, *, lam1=1e-5, lam2=0.05, lam3=0.01, lam4=1e-6, max_iter=10):

@@ -25,6 +25,12 @@ class UnsupervisedBiHalf(UnsupervisedLoss):
     References
     ----------
     Y. Li and J. van Gemert, "Deep unsupervised image hashing by maximizing bit entropy", AAAI 2021.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepUnsupervisedHasher
+    >>> from skhash.deep.losses import UnsupervisedBiHalf
+    >>> hasher = DeepUnsupervisedHasher(32, loss=UnsupervisedBiHalf(gamma=3.0))
     """
 
     def __init__(self, *, gamma=6.0):

@@ -28,6 +28,12 @@ class UnsupervisedGreedyHash(UnsupervisedLoss):
     ----------
     S. Su, C. Zhang, K. Han and Y. Tian, "Greedy hash: towards fast optimization for accurate hash coding in CNN",
     NeurIPS 2018.
+
+    Examples
+    --------
+    >>> from skhash.deep import DeepUnsupervisedHasher
+    >>> from skhash.deep.losses import UnsupervisedGreedyHash
+    >>> hasher = DeepUnsupervisedHasher(32, loss=UnsupervisedGreedyHash())
     """
 
     def __init__(self, *, alpha=0.1):
