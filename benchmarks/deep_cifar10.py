@@ -235,6 +235,8 @@ def summarize(rows, bits):
         seconds = statistics.median(row["fit_seconds"] for row in own)
         task = own[0]["task"]
         setting = "" if "lr" not in task else f"{task['lr']:g} {task['lr_schedule'] or 'constant'}, {task['epochs']}"
+        if "network" in task:
+            setting = f"{task['network']}, {setting}"
         if task.get("weight"):
             setting += "".join(f", {name} {value:g}" for name, value in task["weight"].items())
         order = statistics.mean(statistics.mean(scores) for scores in by_length.values())
