@@ -13,7 +13,7 @@ PACKAGE = pathlib.Path(skhash.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Rooms may import the shared modules; besides, only what this table allows.
-SHARED = {"codes", "_compiled", "_rows", "_images", "_sklearn", "_optional", "_validation"}
+SHARED = {"codes", "_compiled", "_rows", "_images", "_sklearn", "_optional", "_validation", "_labels", "centers"}
 ALLOWED = {
     "neighbors": {"metrics"},  # HammingNearestNeighbors.score
     "inspection": {"metrics"},
@@ -29,7 +29,7 @@ LOADED_BY_FUNCTIONS = {
     path
     for path in MODULES
     if path.name.startswith("_cnn_") or path.name == "_backbones.py" or path.is_relative_to(PACKAGE / "deep")
-} - {PACKAGE / "deep" / name for name in ("__init__.py", "_estimator.py", "_labels.py")}
+} - {PACKAGE / "deep" / name for name in ("__init__.py", "_estimator.py", "_supervised.py", "_unsupervised.py")}
 OPTIONAL = {
     "torch": ("_backbones", "features", "deep"),
     "skorch": ("deep",),

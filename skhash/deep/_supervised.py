@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._labels import encode_labels
 from .._sklearn import HasMethods, Interval
 from ._estimator import BaseDeepHasher
-from ._labels import encode_labels, validation_rows
+from ._labels import validation_rows
 
 
 class _GivenLabels(NamedTuple):

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from .._labels import encode_labels
 from .._sklearn import Interval, fit_context
 from .._validation import all_finite, check_features, check_finite
 from ..codes import code_width, pack_bits
@@ -154,6 +155,56 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+class SupervisedHasher(BaseHasher, metaclass=ABCMeta):
+    """Base of hashers that learn from labels.
+
+    A subclass supplies ``_fit_labelled(X, targets)`` in place of ``_fit``: it takes checked rows, some of which may have
+    no label, and their `Targets`. ``classes_`` is set for it before.
+    """
+
+    @abstractmethod
+    def _fit_labelled(self, X, targets):
+        """Learn from checked features and encoded labels; set the fitted attributes."""
+
+    def fit(self, X, y=None):
+        """Learn the hash functions from training features and their labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training features.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+            Classes, numbers or strings, with the number -1 for rows without a label; or indicators of zeros and ones,
+            with rows of zeros for those without a label.
+
+        Returns
+        -------
+        self : object
+            Fitted hasher.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of its range, `X` holds NaN or infinity or fewer than two rows, `y` is missing, of
+            another length or no array of labels, or the data cannot support `n_bits` bits.
+        """
+        return super().fit(X, y)
+
+    def _fit(self, X, y):
+        name, targets = type(self).__name__, encode_labels(type(self).__name__, y)
+        n_labels = len(targets.indicators)
+        if n_labels != X.shape[0]:
+            raise ValueError(f"{name}: X has {X.shape[0]} rows and y {n_labels}; pass one label per row.")
+        self.classes_ = targets.classes
+        self._fit_labelled(X, targets)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
         return tags
 
 

@@ -146,3 +146,38 @@ def procrustes_rotation(cross_product):
     with single_threaded_blas():
         u, _, v_transposed = linalg.svd(cross_product)
         return v_transposed.T @ u.T
+
+
+def generalized_eigenvectors(A, B, n_vectors):
+    """Solve ``A w = lambda B w`` for symmetric A and positive definite B.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n, n)
+        Symmetric.
+
+    B : ndarray of shape (n, n)
+        Symmetric and positive definite.
+
+    n_vectors : int
+        How many of the leading solutions.
+
+    Returns
+    -------
+    values : ndarray of shape (n_vectors,)
+        Eigenvalues, falling.
+
+    vectors : ndarray of shape (n, n_vectors)
+        Columns with ``vectors' B vectors = I``; the entry of largest magnitude of each is positive.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If B is not positive definite; add a ridge.
+    """
+    n = len(A)
+    with single_threaded_blas():
+        values, vectors = linalg.eigh(A, B, subset_by_index=[n - n_vectors, n - 1])
+    values, vectors = values[::-1], vectors[:, ::-1]
+    largest = np.abs(vectors).argmax(axis=0)
+    return values.copy(), vectors * np.sign(vectors[largest, np.arange(n_vectors)])

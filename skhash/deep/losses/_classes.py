@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from ..centers import bernoulli_centers, hadamard_centers
+from ...centers import bernoulli_centers, hadamard_centers
 from ._layers import linear_layer
 
 

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ..centers import maximal_distance_centers
+from ...centers import maximal_distance_centers
 from ..regularizers import l2_quantization
 from ._base import HashLoss, similarity
 from ._classes import check_codes_suffice, draw_seed, labelled_samples

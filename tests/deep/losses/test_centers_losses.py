@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="losses are torch modules")
 
-from skhash.deep.centers import gilbert_varshamov_distance  # noqa: E402
+from skhash.centers import gilbert_varshamov_distance  # noqa: E402
 from skhash.deep.losses._csq import CSQ  # noqa: E402
 from skhash.deep.losses._dpn import DPN  # noqa: E402
 from skhash.deep.losses._hyp2 import HyP2, _griesmer_distance  # noqa: E402

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skhash.deep.centers import (
+from skhash.centers import (
     bernoulli_centers,
     extended_bch_centers,
     gilbert_varshamov_distance,
@@ -31,7 +31,7 @@ def test_minimum_distance_is_that_of_the_closest_pair(n_classes, n_bits):
 
 
 def test_minimum_distance_looks_across_blocks(monkeypatch):
-    monkeypatch.setattr("skhash.deep.centers._BLOCK_ROWS", 3)
+    monkeypatch.setattr("skhash.centers._BLOCK_ROWS", 3)
     centers = hadamard_centers(8, 16, random_state=0)
     centers[7] = centers[0]
     centers[7, :3] *= -1

@@ -40,7 +40,7 @@ def minimum_distance(centers):
 
     Examples
     --------
-    >>> from skhash.deep.centers import minimum_distance
+    >>> from skhash.centers import minimum_distance
     >>> minimum_distance([[1, 1, 1], [1, -1, -1], [-1, -1, -1]])
     1
     """
@@ -92,7 +92,7 @@ def hadamard_centers(n_classes, n_bits, *, random_state=None):
 
     Examples
     --------
-    >>> from skhash.deep.centers import hadamard_centers, minimum_distance
+    >>> from skhash.centers import hadamard_centers, minimum_distance
     >>> minimum_distance(hadamard_centers(10, 64, random_state=0))
     32
     """
@@ -149,7 +149,7 @@ def bernoulli_centers(n_classes, n_bits, *, n_draws=10, random_state=None):
 
     Examples
     --------
-    >>> from skhash.deep.centers import bernoulli_centers
+    >>> from skhash.centers import bernoulli_centers
     >>> bernoulli_centers(10, 48, random_state=0).shape
     (10, 48)
     """
@@ -203,7 +203,7 @@ def maximal_distance_centers(n_classes, n_bits, *, random_state=None):
 
     Examples
     --------
-    >>> from skhash.deep.centers import maximal_distance_centers, minimum_distance
+    >>> from skhash.centers import maximal_distance_centers, minimum_distance
     >>> minimum_distance(maximal_distance_centers(4, 6, random_state=0))
     4
     """
@@ -243,7 +243,7 @@ def gilbert_varshamov_distance(n_classes, n_bits):
 
     Examples
     --------
-    >>> from skhash.deep.centers import gilbert_varshamov_distance
+    >>> from skhash.centers import gilbert_varshamov_distance
     >>> gilbert_varshamov_distance(10, 64)
     25
     """
@@ -294,7 +294,7 @@ def extended_bch_centers(n_classes, n_bits, *, random_state=None):
 
     Examples
     --------
-    >>> from skhash.deep.centers import extended_bch_centers, minimum_distance
+    >>> from skhash.centers import extended_bch_centers, minimum_distance
     >>> minimum_distance(extended_bch_centers(128, 16, random_state=0))
     6
     """
