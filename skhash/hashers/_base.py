@@ -161,8 +161,8 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 class SupervisedHasher(BaseHasher, metaclass=ABCMeta):
     """Base of hashers that learn from labels.
 
-    A subclass supplies ``_fit_labelled(X, targets)`` in place of ``_fit``: it takes checked rows, some of which may have
-    no label, and their `Targets`. ``classes_`` is set for it before.
+    A subclass supplies ``_fit_labelled(X, targets)`` in place of ``_fit``: it takes checked rows, some of which may
+    have no label, and their `Targets`. ``classes_`` is set for it before.
     """
 
     @abstractmethod
