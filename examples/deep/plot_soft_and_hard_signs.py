@@ -187,13 +187,14 @@ for name, record in records.items():
 #
 # - The plain tangent closes the gap by itself, because this loss wants large inner products, and those need outputs far
 #   from 0. Steeper tangents close it earlier, and the codes are not better for it.
-# - The hardest sign has no loss in the cut, because its training has made the cut already. Yet its codes are the worst:
-#   the gradient that is made up knows nothing of how near an output is to 0, so outputs need not leave 0.
+# - The plain sign loses nothing in the cut, because its training has made the cut already. Yet its codes are the worst.
+#   The gradient that is made up does not depend on how near an output is to 0, and outputs may stay there.
 # - What helps the sign is a reason to stop growing, and one to leave 0. Clipping gives the first, and the codes are a
 #   little better for it. Halves with their pull give both, and the codes are as good as those of the tangents.
 #
-# So a small gap is no aim in itself, and a large one is not what makes codes bad. This is one loss, one small network
-# and one seed on easy images. Put the quantizers into your own loss, with your own data, before you choose.
+# So a small gap is no aim in itself: the smallest does not go with the best codes, and behind good codes there may be
+# numbers that rank worse than they do. This is one loss and one small network on easy images; two other seeds gave the
+# same picture. Put the quantizers into your own loss, with your own data, before you choose.
 best = max(records, key=lambda name: records[name][-1]["codes"])
 spread = {name: record[-1]["real"] - record[-1]["codes"] for name, record in records.items()}
 print(f"best codes after {n_epochs} epochs: {best}, mAP {records[best][-1]['codes']:.3f}")
