@@ -105,10 +105,8 @@ def jobs_of(kind, loss, n_rows, device, threads, folder):
         random_state=0,
         n_jobs=threads,
     )
-    return {
-        "by hand": lambda: train_by_hand(pixels, y, loss, epochs, device),
-        "skhash": lambda: hasher.fit(X, y),
-    }, epochs
+    jobs = {"by hand": lambda: train_by_hand(pixels, y, loss, epochs, device), "skhash": lambda: hasher.fit(X, y)}
+    return jobs, epochs, hasher, X
 
 
 def measure(jobs, rounds):
