@@ -369,7 +369,7 @@ def test_every_loss_trains_projects_and_goes_on_with_other_rows(loss):
     ("params", "error", "message"),
     [
         ({"loss": "nonsense"}, ValueError, "loss='nonsense' is unknown; use one of .*'dch'.*, or a HashLoss"),
-        ({"loss": len}, TypeError, "loss is of type builtin_function_or_method; use one of"),
+        ({"loss": len}, TypeError, "loss is a builtin_function_or_method; use one of"),
         ({"loss": Refusing()}, ValueError, "Refusing: needs more classes"),
         ({"network": "nonsense"}, ValueError, "network='nonsense' is unknown"),
         ({"device": "nonsense"}, ValueError, "device='nonsense' cannot be used .*; use 'auto' or 'cpu'"),

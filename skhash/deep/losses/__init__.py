@@ -153,7 +153,7 @@ def _make(loss, table, base, kind, name):
             raise ValueError(f"{name}: loss={loss!r} is unknown; use one of {names}, or {kind}.")
         return table[loss]()
     if not isinstance(loss, base):
-        raise TypeError(f"{name}: loss is of type {type(loss).__name__}; use one of {names}, or an instance of {kind}.")
+        raise TypeError(f"{name}: loss is a {type(loss).__name__}; use one of {names}, or an instance of {kind}.")
     return copy.deepcopy(loss)
 
 
