@@ -33,8 +33,9 @@ from ..hashers._base import BaseHasher
 _SMALL_IMAGE, _BACKBONE_SIZE = 64, 160
 
 # Images that pass through the network together when they are hashed: always as many, because convolutions of another
-# number round differently. Few on a CPU, where one query should not wait for many.
-_IMAGES_TOGETHER = {"cpu": 8, "cuda": 256}
+# number round differently. On a CPU few large ones, because one query should not wait for many; small ones are quick,
+# and alone they would leave the convolutions idle.
+_SMALL_IMAGES_TOGETHER, _LARGE_IMAGES_TOGETHER, _IMAGES_TOGETHER_ON_GPU = 32, 4, 256
 
 # Images that a network learns the scale of its inputs from: as many as make this many numbers, but not too few.
 _NUMBERS_TO_LEARN, _FEWEST_IMAGES_TO_LEARN = 2**24, 64
@@ -525,7 +526,7 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
             # The base names the place. A network may squash infinity to an ordinary number.
             return np.full((*X.shape[:-1], self.n_bits_), np.nan, dtype=X.dtype)
         # A copy, because the caller's memory may be read-only, and a network may work in place.
-        blocks = self._single_precision(X, copy=True)
+        blocks = X.copy() if X.dtype == np.float32 else self._single_precision(X, copy=True)
         if torch.device(self.net_.device).type != "cpu":
             # A GPU is slow at small products, and rounds in ways of its own anyway.
             return self.net_.project(torch.from_numpy(blocks).flatten(0, -2)).numpy()
@@ -537,7 +538,7 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
         import torch
 
         images = self._check_more_images(X)
-        pixels, size = self._pixels(images), _IMAGES_TOGETHER[torch.device(self.net_.device).type]
+        pixels, size = self._pixels(images), self._n_images_together()
         n_blocks, n_threads = -(-len(images) // size), torch.get_num_threads()
         blocks = prefetch(
             lambda number: self._project_images(images, pixels, number * size, size),
@@ -551,6 +552,13 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
                 raise_unreadable(block, name=type(self).__name__)
             results.append(finish(block))
         return np.concatenate(results)
+
+    def _n_images_together(self):
+        import torch
+
+        if torch.device(self.net_.device).type != "cpu":
+            return _IMAGES_TOGETHER_ON_GPU
+        return _SMALL_IMAGES_TOGETHER if max(self.image_shape_[:2]) <= _SMALL_IMAGE else _LARGE_IMAGES_TOGETHER
 
     def _project_images(self, images, pixels, start, size):
         import torch
