@@ -31,7 +31,7 @@ def load(path, seed):
     with np.load(path) as data:
         images = np.concatenate([data["x_train"], data["x_test"]])
         labels = np.concatenate([data["y_train"], data["y_test"]])
-    split = retrieval_split(labels, n_queries_per_class=100, n_train_per_class=2000, random_state=seed)
+    split = retrieval_split(labels, n_queries_per_class=100, n_train_per_class=1000, random_state=seed)
     database = np.random.default_rng(seed).choice(split.database, N_DATABASE, replace=False)
     return images, labels, split.query, split.train, database
 
@@ -96,8 +96,8 @@ def main():
     parser.add_argument("--n-jobs", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=15, help="of the small network")
-    parser.add_argument("--fine-tuning-epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=12, help="of the small network")
+    parser.add_argument("--fine-tuning-epochs", type=int, default=3)
     parser.add_argument("--fine-tuning-images", type=int, default=2000)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.n_jobs)

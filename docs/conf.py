@@ -1,6 +1,7 @@
 """Configuration of the documentation build: ``python -m sphinx -W --keep-going -b html docs docs/_build/html``."""
 
 import re
+from itertools import cycle
 from pathlib import Path
 
 from docutils.nodes import SkipNode
@@ -101,9 +102,22 @@ def resolve_short_name(app, env, node, contnode):
 def write_formula(translator, node):
     """Write a formula as MathML."""
     as_block = node.tagname == "math_block"
-    formula = tex2mathml(node.astext(), as_block=as_block)
+    formula = tex2mathml(_with_known_commands(node.astext()), as_block=as_block)
     translator.body.append(f'<div class="formula">{formula}</div>' if as_block else formula)
     raise SkipNode
+
+
+def _with_known_commands(tex):
+    r"""Replace commands that the translator lacks: \Big by \Bigl and \Bigr, and \dots."""
+    # A norm has the same delimiter on both sides.
+    norm = cycle("lr")
+
+    def with_side(match):
+        side = "l" if match[2] in ("(", "[", r"\{") else "r" if match[2] in (")", "]", r"\}") else next(norm)
+        return match[1] + side + match[2]
+
+    tex = re.sub(r"(\\[bB]igg?)\s*(\\[{}|]|[()\[\]|])", with_side, tex)
+    return re.sub(r"\\dots\b", r"\\ldots", tex)
 
 
 def fill_changelog(app, docname, source):

@@ -33,11 +33,19 @@ from ..hashers._base import BaseHasher
 _SMALL_IMAGE, _BACKBONE_SIZE = 64, 160
 
 # Images that pass through the network together when they are hashed: always as many, because convolutions of another
-# number round differently. Few on a CPU, where one query should not wait for many.
-_IMAGES_TOGETHER = {"cpu": 8, "cuda": 256}
+# number round differently. On a CPU few large ones, because one query should not wait for many; small ones are quick,
+# and alone they would leave the convolutions idle.
+_SMALL_IMAGES_TOGETHER, _LARGE_IMAGES_TOGETHER, _IMAGES_TOGETHER_ON_GPU = 32, 4, 256
 
 # Images that a network learns the scale of its inputs from: as many as make this many numbers, but not too few.
 _NUMBERS_TO_LEARN, _FEWEST_IMAGES_TO_LEARN = 2**24, 64
+
+
+# Parameters of skorch that parameters of the estimator stand for.
+_OWN_PARAMETERS = {
+    *("module", "criterion", "optimizer", "lr", "max_epochs", "batch_size", "device", "verbose", "warm_start"),
+    *("train_split", "dataset", "iterator_train", "iterator_valid"),
+}
 
 
 class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
@@ -254,6 +262,8 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
 
     def _refuse_image_like(self, X):
         n_dimensions = getattr(X, "ndim", 2)
+        if type(X).__module__.partition(".")[0] == "torch":
+            raise TypeError(f"{type(self).__name__}: X is a torch tensor; pass X.numpy(force=True).")
         if n_dimensions in (3, 4):
             raise ValueError(
                 f"{type(self).__name__}: Found array with dim {n_dimensions} and dtype {X.dtype}; features have 2 "
@@ -338,6 +348,7 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
         name = type(self).__name__
         for package in ("torch", "skorch"):
             import_optional(package, extra="deep", feature=name)
+        self._check_parts()
         from . import _training
         from ._torch_state import check_device, isolated_torch
 
@@ -374,9 +385,26 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
             net.train(_training.Rows(inputs.to(device), told.to(device)), plan)
         return net
 
+    def _check_parts(self):
+        """Refuse classes where instances are meant, and parameters of the net that belong to the estimator."""
+        for parameter in ("loss", "augment", "consistency", "adversarial"):
+            value = getattr(self, parameter, None)
+            if isinstance(value, type):
+                raise TypeError(
+                    f"{type(self).__name__}: {parameter} is the class {value.__name__}; pass an instance, "
+                    f"{parameter}={value.__name__}()."
+                )
+        for parameter in self.net_params or {}:
+            if parameter in _OWN_PARAMETERS:
+                raise ValueError(
+                    f"{type(self).__name__}: net_params holds {parameter!r}, which the estimator sets itself; "
+                    f"use the parameter of {type(self).__name__}."
+                )
+
     def _new_net(self, inputs, tell, device):
         from ._torch_state import seed_torch
         from ._training import make_net
+        from .losses import check_loss
         from .networks import make_network
 
         name = type(self).__name__
@@ -387,6 +415,8 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
         network.to(device)
         told = tell(network, inputs)
         loss = self._new_loss(told, generator)
+        if not isinstance(self.loss, str):
+            check_loss(loss, self.n_bits, told, name=name)
         net = make_net(
             network,
             loss,
@@ -412,10 +442,38 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
 
     def _augmentation(self, loss, inputs, device):
         """Make what changes rows at random before the network sees them."""
+        import torch
+
         augment = self._default_augmentation(loss) if isinstance(self.augment, str) else copy.deepcopy(self.augment)
+        if augment is None:
+            return None
         if hasattr(augment, "learn_inputs"):
             augment.learn_inputs(self._sample(inputs))
-        return augment.to(device) if hasattr(augment, "to") else augment
+        if isinstance(augment, torch.nn.Module):
+            augment = augment.to(device).train()
+        self._try_augmentation(augment, inputs, device)
+        return augment
+
+    def _try_augmentation(self, augment, inputs, device):
+        """Augment two rows, so that what cannot work is said before the training."""
+        import torch
+
+        n_rows = min(2, len(inputs))
+        batch, _ = next(iter(inputs.select(np.arange(n_rows)).to(device).batches(torch.arange(n_rows), [n_rows])))
+        try:
+            changed = augment(batch.clone())
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{type(self).__name__}: augment={augment!r} fails on a batch of shape {tuple(batch.shape)} "
+                f"({reason}); pass one that is made for such rows, or None."
+            ) from error
+        if not isinstance(changed, torch.Tensor) or changed.shape != batch.shape or changed.dtype != batch.dtype:
+            found = f"{tuple(changed.shape)} {changed.dtype}" if isinstance(changed, torch.Tensor) else type(changed)
+            raise ValueError(
+                f"{type(self).__name__}: augment={augment!r} turns a batch of shape {tuple(batch.shape)} and "
+                f"{batch.dtype} into {found}; return a tensor of the same shape and dtype."
+            )
 
     def _is_mixed(self, device):
         if self.mixed_precision != "auto":
@@ -430,9 +488,10 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
 
         from ._checkpoints import fingerprint_of
 
-        if self.random_state is None:
+        if not isinstance(self.random_state, Integral):
             raise ValueError(
-                f"{plan.name}: checkpoint_dir needs a training that can be repeated; set random_state to an integer."
+                f"{plan.name}: checkpoint_dir needs a training that can be repeated, but random_state is "
+                f"{self.random_state!r}; set random_state to an integer."
             )
         told_apart = [
             *(version("skhash"), torch.__version__, type(self).__name__, self.n_bits),
@@ -449,7 +508,13 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
             told_apart += [_settings_of(term), *term.identity()]
         plan.fingerprint = fingerprint_of(*told_apart)
         folder = Path(self.checkpoint_dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"{plan.name}: checkpoint_dir={str(folder)!r} cannot be made ({error.strerror}); pass a folder that "
+                "can be written to."
+            ) from error
         plan.checkpoint = folder / f"{plan.name}-{plan.fingerprint}.safetensors"
 
     def _project_rows(self, X):
@@ -461,7 +526,7 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
             # The base names the place. A network may squash infinity to an ordinary number.
             return np.full((*X.shape[:-1], self.n_bits_), np.nan, dtype=X.dtype)
         # A copy, because the caller's memory may be read-only, and a network may work in place.
-        blocks = self._single_precision(X, copy=True)
+        blocks = X.copy() if X.dtype == np.float32 else self._single_precision(X, copy=True)
         if torch.device(self.net_.device).type != "cpu":
             # A GPU is slow at small products, and rounds in ways of its own anyway.
             return self.net_.project(torch.from_numpy(blocks).flatten(0, -2)).numpy()
@@ -473,7 +538,7 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
         import torch
 
         images = self._check_more_images(X)
-        pixels, size = self._pixels(images), _IMAGES_TOGETHER[torch.device(self.net_.device).type]
+        pixels, size = self._pixels(images), self._n_images_together()
         n_blocks, n_threads = -(-len(images) // size), torch.get_num_threads()
         blocks = prefetch(
             lambda number: self._project_images(images, pixels, number * size, size),
@@ -487,6 +552,13 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
                 raise_unreadable(block, name=type(self).__name__)
             results.append(finish(block))
         return np.concatenate(results)
+
+    def _n_images_together(self):
+        import torch
+
+        if torch.device(self.net_.device).type != "cpu":
+            return _IMAGES_TOGETHER_ON_GPU
+        return _SMALL_IMAGES_TOGETHER if max(self.image_shape_[:2]) <= _SMALL_IMAGE else _LARGE_IMAGES_TOGETHER
 
     def _project_images(self, images, pixels, start, size):
         import torch

@@ -327,7 +327,7 @@ class DeepSupervisedHasher(BaseDeepHasher):
         n_samples, n_classes = told.shape
         try:
             loss.prepare(self.n_bits, n_classes, n_samples=n_samples, targets=told, generator=generator)
-        except ValueError as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{name}: {error}") from error
         return loss
 

@@ -266,7 +266,7 @@ class DeepUnsupervisedHasher(BaseDeepHasher):
         loss = make_unsupervised_loss(self.loss, name=name)
         try:
             loss.prepare(self.n_bits, told, generator=generator)
-        except ValueError as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{name}: {error}") from error
         return loss
 

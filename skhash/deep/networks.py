@@ -414,7 +414,14 @@ def make_network(network, input_shape, n_bits, *, name):
     elif isinstance(network, nn.Module):
         module = copy.deepcopy(network).cpu()
     else:
-        module = network(input_shape[0], n_bits)
+        try:
+            module = network(input_shape[0], n_bits)
+        except TypeError as error:
+            reason = " ".join(str(error).split())
+            raise TypeError(
+                f"{name}: network({_size_name(input_shape)}, n_bits) cannot be called ({reason}); pass a callable of "
+                "these two numbers."
+            ) from error
         if not isinstance(module, nn.Module):
             raise TypeError(
                 f"{name}: network({_size_name(input_shape)}, n_bits) returned a {type(module).__name__}, no nn.Module."

@@ -18,6 +18,7 @@ from skhash.codes import unpack_codes  # noqa: E402
 from skhash.deep import DeepSupervisedHasher  # noqa: E402
 from skhash.deep._inputs import FeatureInputs  # noqa: E402
 from skhash.deep._training import Batches, Rows  # noqa: E402
+from skhash.deep.augmentation import ImageAugmentation  # noqa: E402
 from skhash.deep.losses import LOSSES  # noqa: E402
 from skhash.deep.losses._base import HashLoss  # noqa: E402
 from skhash.metrics import mean_average_precision, mean_average_precision_scorer  # noqa: E402
@@ -504,3 +505,69 @@ def test_features_that_are_not_finite_are_named_before_any_training(value, messa
     with pytest.raises(ValueError, match=message) as raised:
         small().fit(rows, Y)
     assert "\n" not in str(raised.value)
+
+
+class Vector(HashLoss):
+    def forward(self, outputs, targets, rows):
+        return outputs.mean(dim=1)
+
+
+class Constant(HashLoss):
+    def forward(self, outputs, targets, rows):
+        return torch.tensor(1.0)
+
+
+class WithoutRows(HashLoss):
+    def forward(self, outputs, targets):
+        return outputs.mean()
+
+
+class OtherPrepare(HashLoss):
+    def prepare(self, n_bits):
+        self.n_bits = n_bits
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"loss": HashLoss}, TypeError, r"loss is the class HashLoss; pass an instance, loss=HashLoss\(\)"),
+        ({"augment": torch.nn.Dropout}, TypeError, "augment is the class Dropout; pass an instance"),
+        (
+            {"augment": ImageAugmentation()},
+            ValueError,
+            r"augment=ImageAug.* fails on a batch of shape \(2, 10\)",
+        ),
+        ({"augment": lambda rows: None}, ValueError, "into <class 'NoneType'>; return a tensor of the same shape"),
+        ({"augment": lambda rows: rows[:1]}, ValueError, r"into \(1, 10\) torch\.float32; return"),
+        ({"loss": Vector()}, ValueError, r"the loss Vector returns a tensor of shape \(2,\); return a tensor of shape"),
+        (
+            {"loss": Constant()},
+            ValueError,
+            r"the loss Constant returns a tensor of shape \(\); .* depends on",
+        ),
+        ({"loss": WithoutRows()}, ValueError, r"the loss WithoutRows fails .*define forward\(outputs, targets, rows\)"),
+        ({"loss": OtherPrepare()}, ValueError, "prepare.*got an unexpected keyword argument"),
+        ({"network": lambda n: None}, TypeError, r"network\(n_features, n_bits\) cannot be called"),
+        (
+            {"net_params": {"max_epochs": 3}},
+            ValueError,
+            "net_params holds .max_epochs., which the estimator sets",
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_parts_that_cannot_work_are_named_before_the_training(params, error, message):
+    with pytest.raises(error, match=message) as raised:
+        small(**params).fit(X, Y)
+    assert "\n" not in str(raised.value)
+    assert "DeepSupervisedHasher: " in str(raised.value)
+
+
+def test_settings_of_losses_are_shown():
+    assert repr(LOSSES["csq"](lam=0.5)) == "CSQ(lam=0.5)"
+    assert repr(LOSSES["csq"]()) == "CSQ()"
+
+
+def test_tensors_are_sent_back_as_arrays():
+    with pytest.raises(TypeError, match=r"X is a torch tensor; pass X\.numpy\(force=True\)"):
+        small().fit(torch.zeros(4, 8, 8, dtype=torch.uint8), Y[:4])

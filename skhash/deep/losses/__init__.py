@@ -2,6 +2,8 @@
 
 import copy
 
+import torch
+
 from ._adsh import ADSH
 from ._base import HashLoss, UnsupervisedLoss
 from ._bihalf import BiHalf
@@ -153,3 +155,43 @@ def _make(loss, table, base, kind, name):
     if not isinstance(loss, base):
         raise TypeError(f"{name}: loss is a {type(loss).__name__}; use one of {names}, or an instance of {kind}.")
     return copy.deepcopy(loss)
+
+
+def check_loss(loss, n_bits, told, *, name):
+    """Compute a loss of somebody's own for two rows, so that what cannot work is said before the training.
+
+    Parameters
+    ----------
+    loss : HashLoss or UnsupervisedLoss
+        Prepared; it is not changed.
+
+    n_bits : int
+        Code length.
+
+    told : tensor of shape (n_samples, ...)
+        What the loss is told of each row.
+
+    name : str
+        The estimator, for messages.
+
+    Raises
+    ------
+    ValueError
+        If the loss raises an error, or returns anything but a number that depends on the outputs.
+    """
+    trial, told = copy.deepcopy(loss), told[:2]
+    outputs = [torch.linspace(-1, 1, len(told) * n_bits).reshape(-1, n_bits).requires_grad_() for _ in range(2)]
+    given = tuple(outputs[: loss.n_views]) if isinstance(loss, UnsupervisedLoss) else outputs[0]
+    what = f"{name}: the loss {type(loss).__name__}"
+    try:
+        trial.start_epoch(0)
+        value = trial(given, told, torch.arange(len(told)))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ValueError(
+            f"{what} fails on the outputs of {len(told)} rows ({reason}); define forward(outputs, "
+            f"{'features' if isinstance(loss, UnsupervisedLoss) else 'targets'}, rows)."
+        ) from error
+    if not isinstance(value, torch.Tensor) or value.ndim or not value.requires_grad:
+        kind = f"tensor of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
+        raise ValueError(f"{what} returns a {kind}; return a tensor of shape () that depends on the outputs.")

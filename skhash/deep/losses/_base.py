@@ -1,10 +1,21 @@
 """What every loss for learning to hash offers."""
 
+import inspect
+
 import torch
 
 
 class _Loss(torch.nn.Module):
     """What losses with and without labels share."""
+
+    def extra_repr(self):
+        """Name the settings that differ from the defaults, as scikit-learn does."""
+        parameters = inspect.signature(type(self).__init__).parameters
+        return ", ".join(
+            f"{name}={getattr(self, name)!r}"
+            for name, parameter in parameters.items()
+            if hasattr(self, name) and getattr(self, name) != parameter.default
+        )
 
     def start_epoch(self, epoch):
         """Advance what depends on the epoch.
