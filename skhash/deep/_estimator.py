@@ -281,7 +281,7 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
             return _BACKBONE_SIZE, _BACKBONE_SIZE, n_channels
         if is_array:
             return *images.shape[1:3], n_channels
-        if self.network == "cnn":
+        if isinstance(self.network, str):
             return _SMALL_IMAGE, _SMALL_IMAGE, n_channels
         raise ValueError(
             f"{type(self).__name__}: image_size=None is unknown for files and a network of your own; set image_size."

@@ -9,7 +9,13 @@ class _Loss(torch.nn.Module):
     """What losses with and without labels share."""
 
     def extra_repr(self):
-        """Name the settings that differ from the defaults, as scikit-learn does."""
+        """Name the settings that differ from the defaults, as scikit-learn does.
+
+        Returns
+        -------
+        settings : str
+            What stands in parentheses in the printed loss.
+        """
         parameters = inspect.signature(type(self).__init__).parameters
         return ", ".join(
             f"{name}={getattr(self, name)!r}"
