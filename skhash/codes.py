@@ -25,6 +25,7 @@ __all__ = [
     "hex_from_codes",
     "pack_bits",
     "paired_hamming_distances",
+    "spherical_hamming_distances",
     "to_signs",
     "truncate_codes",
     "unpack_codes",
@@ -494,7 +495,7 @@ def hamming_distances(query_codes: ArrayLike, database_codes: ArrayLike | None =
         database_codes = query_codes
     else:
         database_codes = check_codes(database_codes, name="database_codes")
-        _check_same_width(query_codes, database_codes)
+        check_same_width(query_codes, database_codes)
     query_words, database_words = to_words(query_codes), to_words(database_codes)
     distances = np.empty((len(query_codes), len(database_codes)), dtype=np.int32)
     block_size = min(len(database_codes), _BLOCK_BYTES // 8)
@@ -533,7 +534,7 @@ def paired_hamming_distances(codes_a: ArrayLike, codes_b: ArrayLike) -> NDArray[
     """
     codes_a = check_codes(codes_a, name="codes_a")
     codes_b = check_codes(codes_b, name="codes_b")
-    _check_same_width(codes_a, codes_b)
+    check_same_width(codes_a, codes_b)
     if len(codes_a) != len(codes_b):
         raise ValueError(
             f"paired_hamming_distances: got {len(codes_a)} and {len(codes_b)} codes; pass as many of each."
@@ -541,7 +542,86 @@ def paired_hamming_distances(codes_a: ArrayLike, codes_b: ArrayLike) -> NDArray[
     return np.bitwise_count(codes_a ^ codes_b).sum(axis=1, dtype=np.int32)
 
 
-def _check_same_width(codes_a, codes_b):
+def spherical_hamming_distances(query_codes: ArrayLike, database_codes: ArrayLike | None = None) -> NDArray[np.float64]:
+    r"""Compute the spherical Hamming distances between all queries and all database codes.
+
+    The number of bits that differ over the number of bits that are set in both,
+
+    .. math:: d(q, x) = \frac{|q \oplus x|}{|q \wedge x| + 0.1},
+
+    which suits codes whose set bits say that a point lies in a ball: the more balls two points share, the closer they
+    must be. The 0.1 in the denominator is that of the authors' program. It keeps the quotient finite where no bit is
+    shared, and ranks such codes by the number of bits that differ.
+
+    The whole matrix is returned: memory is ``8 * n_queries * n_database`` bytes. To search a large database use
+    :func:`skhash.neighbors.spherical_neighbors`, which never builds it.
+
+    Parameters
+    ----------
+    query_codes : array-like of shape (n_queries, n_bytes)
+        Packed codes.
+
+    database_codes : array-like of shape (n_database, n_bytes), default=None
+        Packed codes; the queries themselves when not given.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_queries, n_database), dtype float64
+        From 0 for equal codes to ``10 * n_bits`` for opposite ones. Equal quotients are equal numbers, so that ties
+        are ties.
+
+    Raises
+    ------
+    ValueError
+        If an array holds no packed codes, or the widths differ.
+
+    See Also
+    --------
+    skhash.SphericalHash : Hashes to codes that this distance is made for.
+    skhash.metrics.average_precision_from_distances : Scores rankings by any distance.
+
+    References
+    ----------
+    J.-P. Heo, Y. Lee, J. He, S.-F. Chang and S.-E. Yoon, "Spherical hashing", CVPR 2012.
+
+    Examples
+    --------
+    >>> from skhash.codes import pack_bits, spherical_hamming_distances
+    >>> codes = pack_bits([[1, 1, 1, 0], [0, 0, 0, 1]])
+    >>> spherical_hamming_distances(pack_bits([[1, 1, 0, 0]]), codes).round(2)
+    array([[ 0.48, 30.  ]])
+    """
+    query_codes = check_codes(query_codes, name="query_codes")
+    if database_codes is None:
+        database_codes = query_codes
+    else:
+        database_codes = check_codes(database_codes, name="database_codes")
+        check_same_width(query_codes, database_codes)
+    query_words, database_words = to_words(query_codes), to_words(database_codes)
+    distances = np.empty((len(query_codes), len(database_codes)))
+    block_size = min(len(database_codes), _BLOCK_BYTES // 8)
+    for rows in gen_batches(len(query_codes), max(1, _BLOCK_BYTES // 8 // block_size)):
+        for columns in gen_batches(len(database_codes), block_size):
+            distances[rows, columns] = spherical_word_distances(query_words[:, rows], database_words[:, columns])
+    return distances
+
+
+def check_same_width(codes_a: NDArray[np.uint8], codes_b: NDArray[np.uint8]) -> None:
+    """Check that two arrays of codes can be compared.
+
+    Parameters
+    ----------
+    codes_a : ndarray of shape (n_samples_a, n_bytes), dtype uint8
+        Packed codes.
+
+    codes_b : ndarray of shape (n_samples_b, n_bytes), dtype uint8
+        Packed codes.
+
+    Raises
+    ------
+    ValueError
+        If the widths differ.
+    """
     if codes_a.shape[1] != codes_b.shape[1]:
         raise ValueError(
             f"codes of {codes_a.shape[1]} bytes cannot be compared with codes of {codes_b.shape[1]} bytes; "
@@ -595,6 +675,54 @@ def word_distances(query_words: NDArray[np.uint64], database_words: NDArray[np.u
     for query_word, database_word in zip(query_words[1:], database_words[1:], strict=True):
         distances += np.bitwise_count(query_word[:, None] ^ database_word)
     return distances
+
+
+def spherical_word_distances(
+    query_words: NDArray[np.uint64], database_words: NDArray[np.uint64]
+) -> NDArray[np.float64]:
+    """Compute all spherical Hamming distances between two small blocks of words.
+
+    Parameters
+    ----------
+    query_words : ndarray of shape (n_words, n_queries), dtype uint64
+        From :func:`to_words`.
+
+    database_words : ndarray of shape (n_words, n_database), dtype uint64
+        From :func:`to_words`.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_queries, n_database), dtype float64
+        ``|q XOR x| / (|q AND x| + 0.1)``.
+    """
+    n_set = [np.bitwise_count(words).sum(axis=0, dtype=np.int64) for words in (query_words, database_words)]
+    return spherical_quotients(word_distances(query_words, database_words), n_set[0][:, None], n_set[1])
+
+
+def spherical_quotients(
+    n_differing: NDArray, query_n_set: NDArray[np.int64], database_n_set: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Compute spherical Hamming distances from counts of bits.
+
+    Parameters
+    ----------
+    n_differing : ndarray of int
+        Bits in which two codes differ.
+
+    query_n_set : ndarray of int64
+        Bits set in the one.
+
+    database_n_set : ndarray of int64
+        Bits set in the other.
+
+    Returns
+    -------
+    distances : ndarray of float64
+        Their shapes broadcast.
+    """
+    # |a| + |b| = |a XOR b| + 2 |a AND b|. A quotient of integers is rounded once, so that equal quotients stay equal.
+    n_shared_twice = query_n_set + database_n_set - n_differing
+    return 10.0 * n_differing / (5 * n_shared_twice + 1)
 
 
 def asymmetric_tables(projections: NDArray) -> NDArray[np.float64]:

@@ -13,12 +13,16 @@ from skhash import (
     ITQ,
     LSH,
     PCAH,
+    CirculantHash,
     DeepSupervisedHasher,
     DeepUnsupervisedHasher,
     HammingNearestNeighbors,
     HammingNearestNeighborsTransformer,
+    IsotropicHash,
     RetrievalPipeline,
+    ShiftInvariantKernelLSH,
     SpectralHash,
+    SphericalHash,
 )
 from skhash.features import CNNFeatures, PixelFeatures
 from skhash.hashers._base import BaseHasher
@@ -57,6 +61,13 @@ def public_estimators():
 
 # scikit-learn's checks fit on as few as two features, so hashers come with two bits.
 SMALL_INSTANCES = {
+    CirculantHash: [
+        CirculantHash(2, max_iter=3, random_state=0),
+        CirculantHash(5, learned=False, random_state=0),
+    ],
+    IsotropicHash: [IsotropicHash(2, random_state=0)],
+    ShiftInvariantKernelLSH: [ShiftInvariantKernelLSH(2, random_state=0)],
+    SphericalHash: [SphericalHash(2, max_iter=5, random_state=0)],
     ITQ: [ITQ(2, max_iter=5, random_state=0)],
     LSH: [LSH(2, random_state=0), LSH(13, orthogonal=True, random_state=0)],
     PCAH: [PCAH(2), PCAH(2, rotation="random", random_state=0)],

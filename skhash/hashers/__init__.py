@@ -1,8 +1,21 @@
 """Hashers: features to packed binary codes, without torch. One paper, one file, one class."""
 
+from ._circulant import CirculantHash
+from ._isotropic import IsotropicHash
 from ._itq import ITQ
 from ._lsh import LSH
 from ._pcah import PCAH
+from ._shift_invariant import ShiftInvariantKernelLSH
 from ._spectral import SpectralHash
+from ._spherical import SphericalHash
 
-__all__ = ["ITQ", "LSH", "PCAH", "SpectralHash"]
+__all__ = [
+    "ITQ",
+    "LSH",
+    "PCAH",
+    "CirculantHash",
+    "IsotropicHash",
+    "ShiftInvariantKernelLSH",
+    "SpectralHash",
+    "SphericalHash",
+]

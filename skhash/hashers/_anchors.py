@@ -99,12 +99,13 @@ def kernel_width(X, anchors, random_state):
     Returns
     -------
     width : float
-        The sigma of ``exp(-d^2 / (2 sigma^2))``; 1 where all rows and anchors are equal.
+        The sigma of ``exp(-d^2 / (2 sigma^2))``; 1 where all rows and anchors are equal, not finite where squares
+        of features overflow.
     """
     rows = np.sort(check_random_state(random_state).permutation(X.shape[0])[:_ROWS_FOR_WIDTH])
     with single_threaded_blas():
         width = float(euclidean_distances(block_of(X, rows), anchors).mean())
-    return width if width > 0 else 1.0
+    return 1.0 if width == 0 else width
 
 
 def gaussian_kernel(rows, anchors, width):

@@ -132,7 +132,23 @@ def check_finite_statistics(estimator, statistics):
     """
     scatter = statistics.scatter
     if not np.isfinite(statistics.mean).all() or (scatter is not None and not np.isfinite(scatter).all()):
-        raise ValueError(
-            f"{type(estimator).__name__}: features are so large that their products overflow; scale them, for example "
-            "with sklearn.preprocessing.StandardScaler."
-        )
+        raise overflow_error(estimator)
+
+
+def overflow_error(estimator):
+    """Make the error for features so large that their products overflow.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Named in the error.
+
+    Returns
+    -------
+    error : ValueError
+        To be raised.
+    """
+    return ValueError(
+        f"{type(estimator).__name__}: features are so large that their products overflow; scale them, for example "
+        "with sklearn.preprocessing.StandardScaler."
+    )

@@ -1,7 +1,8 @@
 """Neighbours: codes to ids and distances."""
 
 from ._hamming import HammingNearestNeighbors
-from ._rerank import rerank_asymmetric, rerank_float
+from ._rerank import rerank_asymmetric, rerank_float, rerank_spherical
+from ._spherical import spherical_neighbors
 from ._transformer import HammingNearestNeighborsTransformer
 
 __all__ = [
@@ -9,4 +10,6 @@ __all__ = [
     "HammingNearestNeighborsTransformer",
     "rerank_asymmetric",
     "rerank_float",
+    "rerank_spherical",
+    "spherical_neighbors",
 ]

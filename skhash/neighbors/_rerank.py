@@ -12,10 +12,11 @@ from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import gen_batches
 
-from ..codes import asymmetric_tables, check_codes, code_width
+from ..codes import asymmetric_tables, check_codes, check_same_width, code_width, spherical_quotients
 
-__all__ = ["rerank_asymmetric", "rerank_float"]
+__all__ = ["rerank_asymmetric", "rerank_float", "rerank_spherical"]
 
 # Tables of a block of queries take this many bytes at most, so that they stay in the second-level cache.
 _TABLE_BYTES = 2**20
@@ -180,6 +181,78 @@ def rerank_float(
     counts = np.full(len(rows), rows.shape[1])
     distances = euclidean_distances(queries, database, counts, rows.ravel(), name=name)
     return nearest_candidates(distances.reshape(rows.shape), rows, n_neighbors)
+
+
+def rerank_spherical(
+    query_codes: ArrayLike, database_codes: ArrayLike, shortlist: ArrayLike, *, n_neighbors: int | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Order a shortlist by the spherical Hamming distance, for codes of :class:`skhash.SphericalHash`.
+
+    Parameters
+    ----------
+    query_codes : array-like of shape (n_queries, n_bytes)
+        Packed codes of the queries.
+
+    database_codes : array-like of shape (n_database, n_bytes)
+        Packed codes of the database.
+
+    shortlist : array-like of int of shape (n_queries, n_candidates)
+        Rows of `database_codes`, as ``kneighbors`` returns them: ids are rows for a search that was fitted without ids
+        and from which nothing was removed.
+
+    n_neighbors : int, default=None
+        How many of the candidates to return; all when not given.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_queries, n_neighbors), dtype float64
+        As from :func:`skhash.codes.spherical_hamming_distances`, rising along each row.
+
+    rows : ndarray of shape (n_queries, n_neighbors), dtype int64
+        The candidates in this order; equal distances keep the order of the shortlist, which is by Hamming distance and
+        then by position if it comes from a search.
+
+    Raises
+    ------
+    TypeError
+        If `n_neighbors` is not an integer.
+    ValueError
+        If an array holds no packed codes, widths differ, or the shortlist does not hold rows of the database for each
+        query.
+
+    See Also
+    --------
+    spherical_neighbors : Search all codes by this distance.
+    rerank_asymmetric : Order a shortlist by what the queries know of their bits.
+
+    Examples
+    --------
+    >>> from skhash.codes import pack_bits
+    >>> from skhash.neighbors import rerank_spherical
+    >>> database = pack_bits([[1, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]])
+    >>> distances, rows = rerank_spherical(pack_bits([[1, 1, 0, 0]]), database, [[0, 1, 2]], n_neighbors=2)
+    >>> distances.round(2)
+    array([[0.48, 0.91]])
+    >>> rows
+    array([[1, 0]])
+    """
+    name = "rerank_spherical"
+    queries = check_codes(query_codes, name=f"{name}: query_codes")
+    database = check_codes(database_codes, name=f"{name}: database_codes")
+    check_same_width(queries, database)
+    rows = _check_shortlist(shortlist, len(queries), len(database), name=name)
+    n_neighbors = _check_n_neighbors(n_neighbors, rows.shape[1], name=name)
+    query_n_set, database_n_set = (_count_set(codes) for codes in (queries, database))
+    distances = np.empty(rows.shape)
+    for block in gen_batches(len(rows), max(1, _BLOCK_PAIRS // rows.shape[1])):
+        n_differing = _count_set(queries[block, None] ^ database[rows[block]])
+        distances[block] = spherical_quotients(n_differing, query_n_set[block, None], database_n_set[rows[block]])
+    return nearest_candidates(distances, rows, n_neighbors)
+
+
+def _count_set(codes):
+    """Count the bits that are set in codes along the last axis."""
+    return np.bitwise_count(codes).sum(axis=-1, dtype=np.int64)
 
 
 def asymmetric_distances(projections, codes, counts, rows, *, name):
