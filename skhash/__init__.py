@@ -7,7 +7,7 @@ searched by Hamming distance (:mod:`skhash.neighbors`), and the ranking is score
 from typing import TYPE_CHECKING
 
 from .features import CNNFeatures, PixelFeatures
-from .hashers import ITQ, LSH, PCAH, SpectralHash
+from .hashers import ITQ, LSH, PCAH, AnchorGraphHash, InductiveManifoldHash, KMeansHash, SpectralHash
 from .neighbors import HammingNearestNeighbors, HammingNearestNeighborsTransformer
 from .pipeline import RetrievalPipeline
 
@@ -20,11 +20,14 @@ __all__ = [
     "ITQ",
     "LSH",
     "PCAH",
+    "AnchorGraphHash",
     "CNNFeatures",
     "DeepSupervisedHasher",
     "DeepUnsupervisedHasher",
     "HammingNearestNeighbors",
     "HammingNearestNeighborsTransformer",
+    "InductiveManifoldHash",
+    "KMeansHash",
     "PixelFeatures",
     "RetrievalPipeline",
     "SpectralHash",

@@ -1,8 +1,11 @@
 """Hashers: features to packed binary codes, without torch. One paper, one file, one class."""
 
+from ._anchor_graph import AnchorGraphHash
+from ._inductive_manifold import InductiveManifoldHash
 from ._itq import ITQ
+from ._kmeans import KMeansHash
 from ._lsh import LSH
 from ._pcah import PCAH
 from ._spectral import SpectralHash
 
-__all__ = ["ITQ", "LSH", "PCAH", "SpectralHash"]
+__all__ = ["ITQ", "LSH", "PCAH", "AnchorGraphHash", "InductiveManifoldHash", "KMeansHash", "SpectralHash"]
