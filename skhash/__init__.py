@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .features import CNNFeatures, PixelFeatures
 from .hashers import ITQ, LSH, PCAH, CirculantHash, IsotropicHash, ShiftInvariantKernelLSH, SpectralHash, SphericalHash
+from .hashers import ITQ, LSH, PCAH, AnchorGraphHash, InductiveManifoldHash, KMeansHash, SpectralHash
 from .neighbors import HammingNearestNeighbors, HammingNearestNeighborsTransformer
 from .pipeline import RetrievalPipeline
 
@@ -20,6 +21,7 @@ __all__ = [
     "ITQ",
     "LSH",
     "PCAH",
+    "AnchorGraphHash",
     "CNNFeatures",
     "CirculantHash",
     "DeepSupervisedHasher",
@@ -27,6 +29,8 @@ __all__ = [
     "HammingNearestNeighbors",
     "HammingNearestNeighborsTransformer",
     "IsotropicHash",
+    "InductiveManifoldHash",
+    "KMeansHash",
     "PixelFeatures",
     "RetrievalPipeline",
     "ShiftInvariantKernelLSH",

@@ -14,11 +14,14 @@ from skhash import (
     LSH,
     PCAH,
     CirculantHash,
+    AnchorGraphHash,
     DeepSupervisedHasher,
     DeepUnsupervisedHasher,
     HammingNearestNeighbors,
     HammingNearestNeighborsTransformer,
     IsotropicHash,
+    InductiveManifoldHash,
+    KMeansHash,
     RetrievalPipeline,
     ShiftInvariantKernelLSH,
     SpectralHash,
@@ -68,7 +71,13 @@ SMALL_INSTANCES = {
     IsotropicHash: [IsotropicHash(2, random_state=0)],
     ShiftInvariantKernelLSH: [ShiftInvariantKernelLSH(2, random_state=0)],
     SphericalHash: [SphericalHash(2, max_iter=5, random_state=0)],
+    AnchorGraphHash: [AnchorGraphHash(2, n_anchors=80, n_layers=layers, random_state=0) for layers in (1, 2)],
+    InductiveManifoldHash: [
+        InductiveManifoldHash(2, embedding=embedding, n_anchors=80, random_state=0)
+        for embedding in ("spectral", "tsne")
+    ],
     ITQ: [ITQ(2, max_iter=5, random_state=0)],
+    KMeansHash: [KMeansHash(2, max_iter=5), KMeansHash(2, bits_per_subspace=1, max_iter=5)],
     LSH: [LSH(2, random_state=0), LSH(13, orthogonal=True, random_state=0)],
     PCAH: [PCAH(2), PCAH(2, rotation="random", random_state=0)],
     SpectralHash: [SpectralHash(2), SpectralHash(11)],

@@ -310,6 +310,15 @@ WITHOUT_LIMIT = {
     "SphericalHash",
     "DeepSupervisedHasher",
     "DeepUnsupervisedHasher",
+# LSH draws any number of directions, a long direction gives SpectralHash several waves, a network has any number of
+# outputs, and the limit of graphs is their number of anchors.
+WITHOUT_LIMIT = {
+    "AnchorGraphHash",
+    "DeepSupervisedHasher",
+    "DeepUnsupervisedHasher",
+    "InductiveManifoldHash",
+    "LSH",
+    "SpectralHash",
 }
 
 

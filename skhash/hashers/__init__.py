@@ -2,7 +2,10 @@
 
 from ._circulant import CirculantHash
 from ._isotropic import IsotropicHash
+from ._anchor_graph import AnchorGraphHash
+from ._inductive_manifold import InductiveManifoldHash
 from ._itq import ITQ
+from ._kmeans import KMeansHash
 from ._lsh import LSH
 from ._pcah import PCAH
 from ._shift_invariant import ShiftInvariantKernelLSH
@@ -19,3 +22,4 @@ __all__ = [
     "SpectralHash",
     "SphericalHash",
 ]
+__all__ = ["ITQ", "LSH", "PCAH", "AnchorGraphHash", "InductiveManifoldHash", "KMeansHash", "SpectralHash"]

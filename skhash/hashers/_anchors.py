@@ -1,12 +1,15 @@
 """Anchors, and what rows look like from them: Gaussian kernels, and weights on the nearest ones."""
 
+from dataclasses import dataclass
+
 import numpy as np
-from scipy import sparse
+from numpy.typing import NDArray
+from scipy import linalg, sparse
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_random_state
 
-from ._blocks import block_of, float_dtype, single_threaded_blas
+from ._blocks import block_of, float_dtype, map_in_order, single_threaded_blas, stacks_of
 
 # Rows among which k-means looks for anchors, for each anchor.
 _ROWS_PER_ANCHOR = 50
@@ -108,6 +111,36 @@ def kernel_width(X, anchors, random_state):
     return 1.0 if width == 0 else width
 
 
+def neighbour_width(X, anchors, n_nearest, random_state):
+    """Take the width of a kernel on nearest anchors from how far the last of them is on average.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+        Rows.
+
+    anchors : ndarray of shape (n_anchors, n_features)
+        Anchors.
+
+    n_nearest : int
+        Anchors that a row is described by.
+
+    random_state : int, RandomState instance or None
+        Seed of the choice of rows.
+
+    Returns
+    -------
+    width : float
+        The sigma of ``exp(-d^2 / (2 sigma^2))`` that gives the `n_nearest`-th anchor of a row, at the mean distance,
+        the kernel ``exp(-1)``; 1 where these distances are 0.
+    """
+    rows = np.sort(check_random_state(random_state).permutation(X.shape[0])[:_ROWS_FOR_WIDTH])
+    with single_threaded_blas():
+        distances = euclidean_distances(block_of(X, rows), anchors)
+    width = float(np.partition(distances, n_nearest - 1, axis=1)[:, n_nearest - 1].mean() / np.sqrt(2))
+    return width if width > 0 else 1.0
+
+
 def gaussian_kernel(rows, anchors, width):
     r"""Compute ``exp(-||x - a||^2 / (2 width^2))`` for a stack of rows or a sparse matrix.
 
@@ -167,3 +200,141 @@ def nearest_anchor_weights(rows, anchors, n_nearest, width):
     np.put_along_axis(weights, nearest, kernel.astype(weights.dtype), axis=-1)
     weights[wrong] = np.nan
     return weights
+
+
+def check_finite_distances(estimator, X):
+    """Refuse features so large that squared distances between rows overflow.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Named in the error.
+
+    X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+        Finite rows.
+
+    Raises
+    ------
+    ValueError
+        If the squares of the largest feature could overflow in `float_dtype(X)`.
+    """
+    largest = max(float(X.max()), -float(X.min()))
+    if largest > np.sqrt(np.finfo(float_dtype(X)).max / (4 * X.shape[1])):
+        raise ValueError(
+            f"{type(estimator).__name__}: features up to {largest:.3g} overflow in {float_dtype(X)}; scale them, for "
+            "example with sklearn.preprocessing.StandardScaler."
+        )
+
+
+@dataclass(frozen=True)
+class AnchorMap:
+    """Map of rows to kernel weights on their nearest anchors, where centres of clusters of rows are the anchors.
+
+    Attributes
+    ----------
+    anchors : ndarray of shape (n_anchors, n_features)
+        Different anchors.
+
+    n_nearest : int
+        Anchors with a weight other than 0, for each row.
+
+    width : float
+        Standard deviation of the Gaussian kernel.
+    """
+
+    anchors: NDArray
+    n_nearest: int
+    width: float
+
+    @classmethod
+    def from_rows(cls, estimator, X, n_anchors, n_nearest, random) -> "AnchorMap":
+        """Find the anchors and the width of the kernel.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Named in errors.
+
+        X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+            Finite rows.
+
+        n_anchors : int
+            Number of anchors; at most the number of rows is used.
+
+        n_nearest : int
+            Anchors that a row is described by; at most the number of different ones is used.
+
+        random : numpy.random.RandomState
+            Source of the draws.
+
+        Returns
+        -------
+        anchor_map : AnchorMap
+            The map.
+        """
+        check_finite_distances(estimator, X)
+        centres = choose_anchors(X, min(n_anchors, X.shape[0]), random, method="kmeans")
+        anchors = np.unique(centres, axis=0)
+        n_nearest = min(n_nearest, len(anchors))
+        return cls(anchors, n_nearest, neighbour_width(X, anchors, n_nearest, random))
+
+    def describe(self, rows):
+        """Compute the weights of rows, as `nearest_anchor_weights` does."""
+        return nearest_anchor_weights(rows, self.anchors, self.n_nearest, self.width)
+
+    def sum_over_rows(self, X, function):
+        """Add up what a function gives for the weights of one block of rows after another.
+
+        Parameters
+        ----------
+        X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+            Rows.
+
+        function : callable
+            Maps weights of shape (n_rows, n_anchors), dtype float64, to a tuple of arrays.
+
+        Returns
+        -------
+        sums : sequence of ndarray
+            The same bits of the result for any number of threads.
+        """
+
+        def of_block(rows):
+            return function(self.describe(block_of(X, rows)).astype(np.float64))
+
+        totals = None
+        for parts in map_in_order(of_block, stacks_of(X.shape[0])):
+            totals = parts if totals is None else [total + part for total, part in zip(totals, parts, strict=True)]
+        return totals
+
+
+def smoothest_functions(adjacency, n_functions):
+    """Compute the eigenvectors of a normalised graph that change least along its edges, without the constant one.
+
+    Parameters
+    ----------
+    adjacency : ndarray of shape (n, n)
+        Symmetric, not negative; nodes without edges have no part.
+
+    n_functions : int
+        How many; at most ``n - 1`` are returned.
+
+    Returns
+    -------
+    values : ndarray of shape (n_found,)
+        Eigenvalues of ``D^-1/2 A D^-1/2``, falling; 1 separates parts that no edge joins.
+
+    functions : ndarray of shape (n, n_found)
+        ``D^-1/2 v`` for the eigenvectors v, of length 1 each. The entry of v of largest magnitude is positive.
+    """
+    degrees = adjacency.sum(axis=1)
+    scales = np.divide(1, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0)
+    # The constant function is known, and moved from the eigenvalue 1 to the end by itself: it is not the only one of
+    # that eigenvalue where the graph falls into parts.
+    constant = np.sqrt(degrees / degrees.sum())
+    with single_threaded_blas():
+        values, vectors = linalg.eigh(adjacency * np.outer(scales, scales) - 3 * np.outer(constant, constant))
+    n_found = min(n_functions, len(values) - 1)
+    values, vectors = values[::-1][:n_found].copy(), vectors[:, ::-1][:, :n_found]
+    largest = np.abs(vectors).argmax(axis=0)
+    return values, scales[:, None] * vectors * np.sign(vectors[largest, np.arange(n_found)])
