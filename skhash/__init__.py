@@ -7,8 +7,19 @@ searched by Hamming distance (:mod:`skhash.neighbors`), and the ranking is score
 from typing import TYPE_CHECKING
 
 from .features import CNNFeatures, PixelFeatures
-from .hashers import ITQ, LSH, PCAH, CirculantHash, IsotropicHash, ShiftInvariantKernelLSH, SpectralHash, SphericalHash
-from .hashers import ITQ, LSH, PCAH, AnchorGraphHash, InductiveManifoldHash, KMeansHash, SpectralHash
+from .hashers import (
+    ITQ,
+    LSH,
+    PCAH,
+    AnchorGraphHash,
+    CirculantHash,
+    InductiveManifoldHash,
+    IsotropicHash,
+    KMeansHash,
+    ShiftInvariantKernelLSH,
+    SpectralHash,
+    SphericalHash,
+)
 from .neighbors import HammingNearestNeighbors, HammingNearestNeighborsTransformer
 from .pipeline import RetrievalPipeline
 
@@ -28,8 +39,8 @@ __all__ = [
     "DeepUnsupervisedHasher",
     "HammingNearestNeighbors",
     "HammingNearestNeighborsTransformer",
-    "IsotropicHash",
     "InductiveManifoldHash",
+    "IsotropicHash",
     "KMeansHash",
     "PixelFeatures",
     "RetrievalPipeline",

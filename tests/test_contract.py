@@ -300,25 +300,18 @@ def test_memory_order_of_the_training_rows_does_not_matter(hasher, fitted):
     np.testing.assert_array_equal(columns_first.project(np.asfortranarray(NEW)), fitted.project(NEW))
 
 
-# Any number of directions, waves, balls or circulant matrices can be drawn, a long direction gives SpectralHash several
-# waves, and a network has any number of outputs.
-WITHOUT_LIMIT = {
-    "CirculantHash",
-    "LSH",
-    "ShiftInvariantKernelLSH",
-    "SpectralHash",
-    "SphericalHash",
-    "DeepSupervisedHasher",
-    "DeepUnsupervisedHasher",
-# LSH draws any number of directions, a long direction gives SpectralHash several waves, a network has any number of
-# outputs, and the limit of graphs is their number of anchors.
+# Directions, waves, balls or circulant matrices that can be drawn in any number, anchors whose number is the limit, and
+# networks with any number of outputs.
 WITHOUT_LIMIT = {
     "AnchorGraphHash",
+    "CirculantHash",
     "DeepSupervisedHasher",
     "DeepUnsupervisedHasher",
     "InductiveManifoldHash",
     "LSH",
+    "ShiftInvariantKernelLSH",
     "SpectralHash",
+    "SphericalHash",
 }
 
 

@@ -1,9 +1,9 @@
 """Hashers: features to packed binary codes, without torch. One paper, one file, one class."""
 
-from ._circulant import CirculantHash
-from ._isotropic import IsotropicHash
 from ._anchor_graph import AnchorGraphHash
+from ._circulant import CirculantHash
 from ._inductive_manifold import InductiveManifoldHash
+from ._isotropic import IsotropicHash
 from ._itq import ITQ
 from ._kmeans import KMeansHash
 from ._lsh import LSH
@@ -16,10 +16,12 @@ __all__ = [
     "ITQ",
     "LSH",
     "PCAH",
+    "AnchorGraphHash",
     "CirculantHash",
+    "InductiveManifoldHash",
     "IsotropicHash",
+    "KMeansHash",
     "ShiftInvariantKernelLSH",
     "SpectralHash",
     "SphericalHash",
 ]
-__all__ = ["ITQ", "LSH", "PCAH", "AnchorGraphHash", "InductiveManifoldHash", "KMeansHash", "SpectralHash"]
