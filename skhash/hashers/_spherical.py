@@ -87,7 +87,8 @@ class SphericalHash(BaseHasher):
     -----
     Two points in the same ball are close, while two points outside of it may be anywhere. So the paper compares codes
     by the *spherical Hamming distance*, the number of bits that differ over the number of balls that hold both points.
-    Codes are searched by the Hamming distance as ever; the functions above use the other one.
+    Codes are searched by the Hamming distance as ever; the functions above use the other one. Measure which is better:
+    by labels of CIFAR-10 on features of a network it was the Hamming distance, at each code length.
 
     Each pivot starts as the mean of five random rows, as in the authors' program. Pivots are always linear
     combinations of the first ones, so that turns need inner products with these alone, not the features again. The

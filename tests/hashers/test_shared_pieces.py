@@ -112,6 +112,12 @@ def test_kernels_and_weights_are_those_of_a_loop(as_rows):
     assert kernel_width(rows, anchors, 0) == pytest.approx(np.sqrt(naive).mean())
 
 
+def test_kernel_width_of_features_whose_squares_overflow_is_not_finite():
+    """It was 1, as for equal rows, because NaN is not above 0."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert not np.isfinite(kernel_width(X * 1e200, X[:7] * 1e200, 0))
+
+
 def test_rows_far_from_all_anchors_have_weights():
     weights = nearest_anchor_weights(np.full((1, 5), 1e4), X[:7], 2, 0.1)
     assert weights.sum() == pytest.approx(1)
