@@ -42,7 +42,7 @@ class KMeansHash(BaseHasher):
     bits_per_subspace : int, default=4
         Bits of one subspace, :math:`b`, at most 8. Where they do not divide `n_bits`, some subspaces have one less.
 
-    affinity_weight : float, default=10
+    affinity_weight : float, default=10.0
         Weight :math:`\lambda` of the distances between codewords; with 0 this is k-means.
 
     max_iter : int, default=50
