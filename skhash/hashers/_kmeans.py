@@ -42,7 +42,7 @@ class KMeansHash(BaseHasher):
     bits_per_subspace : int, default=4
         Bits of one subspace, :math:`b`, at most 8. Where they do not divide `n_bits`, some subspaces have one less.
 
-    affinity_weight : float, default=10
+    affinity_weight : float, default=10.0
         Weight :math:`\lambda` of the distances between codewords; with 0 this is k-means.
 
     max_iter : int, default=50
@@ -209,7 +209,7 @@ def _deal_directions(variances, subspace_bits):
     rooms = np.diff(ends, prepend=0)
     # Above 0, so that each further direction raises a product whatever the unit of the features.
     logarithms = np.log(variances / variances[-1])
-    subspaces: list[list[int]] = [[] for _ in subspace_bits]
+    subspaces = [[] for _ in subspace_bits]
     totals = np.zeros(len(subspace_bits))
     for direction, logarithm in enumerate(logarithms):
         full = np.array([len(subspace) for subspace in subspaces]) >= rooms
@@ -226,7 +226,7 @@ def _learn_codewords(V, n_bits, affinity_weight, max_iter):
     codebook = np.zeros((2**n_bits, V.shape[1]))
     codebook[:, :n_bits] = scale * (2 * bits - 1)
     targets = 2 * scale * np.sqrt((bits[:, None] != bits).sum(axis=2))
-    objectives: list[float] = []
+    objectives = []
     before = codebook
     while True:
         distances = squared_distances(V, codebook)

@@ -100,7 +100,7 @@ def test_bits_are_split_evenly():
 
 
 def test_directions_are_dealt_to_the_smallest_product_with_room():
-    """Variances 8, 4, 2, 1 over two subspaces: logs 3, 2, 1, 0 go to A, B, B (2 < 3), and the last to A for room."""
+    """Variances 8, 4, 2, 1 over A and B: logs 3, 2, 1, 0 go to A, B, B (2 < 3), and the last one where room is."""
     first, second = _deal_directions(np.array([8.0, 4, 2, 1]), [1, 1])
     assert first.tolist() == [0, 3]
     assert second.tolist() == [1, 2]

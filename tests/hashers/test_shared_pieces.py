@@ -5,11 +5,16 @@ import pytest
 from scipy import linalg, sparse
 from sklearn.datasets import make_blobs
 
+from skhash import ITQ
 from skhash.hashers._anchors import (
+    AnchorMap,
+    check_finite_distances,
     choose_anchors,
     gaussian_kernel,
     kernel_width,
     nearest_anchor_weights,
+    neighbour_width,
+    smoothest_functions,
     squared_distances,
 )
 from skhash.hashers._class_statistics import ClassStatistics
@@ -131,3 +136,34 @@ def test_values_that_are_not_finite_stay_visible(value):
         for result in (gaussian_kernel(rows, X[:3], 1.0), nearest_anchor_weights(rows, X[:3], 2, 1.0)):
             assert np.isnan(result[1, 0]).any()
             assert np.isfinite(np.delete(result.reshape(4, 3), 2, axis=0)).all()
+
+
+def test_width_of_nearest_anchors_is_of_the_last_one():
+    """Second-nearest anchors at distances 3 and 5, mean 4: exp(-4^2 / (2 sigma^2)) = exp(-1)."""
+    width = neighbour_width(np.array([[0.0], [10.0]]), np.array([[1.0], [-3.0], [15.0], [9.0]]), 2, 0)
+    assert width == pytest.approx(4 / np.sqrt(2))
+    assert neighbour_width(np.ones((3, 2)), np.ones((1, 2)), 1, 0) == 1.0
+
+
+def test_smoothest_functions_of_a_path_of_three_nodes():
+    """Degrees 1, 2, 1: the normalised matrix has the eigenvalues 1, 0, -1; (1, 0, -1) / sqrt(2) belongs to 0."""
+    values, functions = smoothest_functions(np.array([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]]), 5)
+    np.testing.assert_allclose(values, [0, -1], atol=1e-12)
+    np.testing.assert_allclose(np.abs(functions[:, 0]), [np.sqrt(0.5), 0, np.sqrt(0.5)], atol=1e-12)
+    assert functions[0, 0] * functions[2, 0] < 0
+
+
+def test_anchor_map_sums_what_all_rows_give():
+    rows = np.tile(X, (12, 1))
+    anchor_map = AnchorMap.from_rows(ITQ(), rows, 20, 3, np.random.RandomState(0))
+    masses, gram = anchor_map.sum_over_rows(rows, lambda Z: (Z.sum(axis=0), Z.T @ Z))
+    Z = nearest_anchor_weights(rows, anchor_map.anchors, 3, anchor_map.width)
+    np.testing.assert_allclose(masses, Z.sum(axis=0))
+    np.testing.assert_allclose(gram, Z.T @ Z, atol=1e-9)
+
+
+@pytest.mark.parametrize("as_rows", [np.asarray, sparse.csr_array])
+def test_features_whose_squares_overflow_are_refused(as_rows):
+    check_finite_distances(ITQ(), as_rows(X * 1e150))
+    with pytest.raises(ValueError, match=r"ITQ: features up to .* overflow in float64; scale them"):
+        check_finite_distances(ITQ(), as_rows(X * -1e155))
