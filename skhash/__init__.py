@@ -7,7 +7,7 @@ searched by Hamming distance (:mod:`skhash.neighbors`), and the ranking is score
 from typing import TYPE_CHECKING
 
 from .features import CNNFeatures, PixelFeatures
-from .hashers import ITQ, LSH, PCAH, SpectralHash
+from .hashers import ITQ, LSH, PCAH, ColumnSampledHash, KernelSupervisedHash, SpectralHash, SupervisedDiscreteHash
 from .neighbors import HammingNearestNeighbors, HammingNearestNeighborsTransformer
 from .pipeline import RetrievalPipeline
 
@@ -21,13 +21,16 @@ __all__ = [
     "LSH",
     "PCAH",
     "CNNFeatures",
+    "ColumnSampledHash",
     "DeepSupervisedHasher",
     "DeepUnsupervisedHasher",
     "HammingNearestNeighbors",
     "HammingNearestNeighborsTransformer",
+    "KernelSupervisedHash",
     "PixelFeatures",
     "RetrievalPipeline",
     "SpectralHash",
+    "SupervisedDiscreteHash",
 ]
 
 
