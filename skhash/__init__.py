@@ -13,12 +13,15 @@ from .hashers import (
     PCAH,
     AnchorGraphHash,
     CirculantHash,
+    ColumnSampledHash,
     InductiveManifoldHash,
     IsotropicHash,
+    KernelSupervisedHash,
     KMeansHash,
     ShiftInvariantKernelLSH,
     SpectralHash,
     SphericalHash,
+    SupervisedDiscreteHash,
 )
 from .neighbors import HammingNearestNeighbors, HammingNearestNeighborsTransformer
 from .pipeline import RetrievalPipeline
@@ -35,6 +38,7 @@ __all__ = [
     "AnchorGraphHash",
     "CNNFeatures",
     "CirculantHash",
+    "ColumnSampledHash",
     "DeepSupervisedHasher",
     "DeepUnsupervisedHasher",
     "HammingNearestNeighbors",
@@ -42,11 +46,13 @@ __all__ = [
     "InductiveManifoldHash",
     "IsotropicHash",
     "KMeansHash",
+    "KernelSupervisedHash",
     "PixelFeatures",
     "RetrievalPipeline",
     "ShiftInvariantKernelLSH",
     "SpectralHash",
     "SphericalHash",
+    "SupervisedDiscreteHash",
 ]
 
 

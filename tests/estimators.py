@@ -15,17 +15,20 @@ from skhash import (
     PCAH,
     AnchorGraphHash,
     CirculantHash,
+    ColumnSampledHash,
     DeepSupervisedHasher,
     DeepUnsupervisedHasher,
     HammingNearestNeighbors,
     HammingNearestNeighborsTransformer,
     InductiveManifoldHash,
     IsotropicHash,
+    KernelSupervisedHash,
     KMeansHash,
     RetrievalPipeline,
     ShiftInvariantKernelLSH,
     SpectralHash,
     SphericalHash,
+    SupervisedDiscreteHash,
 )
 from skhash.features import CNNFeatures, PixelFeatures
 from skhash.hashers._base import BaseHasher
@@ -80,6 +83,15 @@ SMALL_INSTANCES = {
     KMeansHash: [KMeansHash(2, max_iter=5), KMeansHash(2, bits_per_subspace=1, max_iter=5)],
     LSH: [LSH(2, random_state=0), LSH(13, orthogonal=True, random_state=0)],
     PCAH: [PCAH(2), PCAH(2, rotation="random", random_state=0)],
+    SupervisedDiscreteHash: [
+        SupervisedDiscreteHash(2, random_state=0),
+        SupervisedDiscreteHash(2, solver="closed_form", random_state=0),
+    ],
+    KernelSupervisedHash: [KernelSupervisedHash(2, max_iter=5, random_state=0)],
+    ColumnSampledHash: [
+        ColumnSampledHash(2, random_state=0),
+        ColumnSampledHash(2, classifier="kernel", random_state=0),
+    ],
     SpectralHash: [SpectralHash(2), SpectralHash(11)],
     HammingNearestNeighbors: [HammingNearestNeighbors()],
     HammingNearestNeighborsTransformer: [

@@ -305,13 +305,16 @@ def test_memory_order_of_the_training_rows_does_not_matter(hasher, fitted):
 WITHOUT_LIMIT = {
     "AnchorGraphHash",
     "CirculantHash",
+    "ColumnSampledHash",
     "DeepSupervisedHasher",
     "DeepUnsupervisedHasher",
     "InductiveManifoldHash",
+    "KernelSupervisedHash",
     "LSH",
     "ShiftInvariantKernelLSH",
     "SpectralHash",
     "SphericalHash",
+    "SupervisedDiscreteHash",
 }
 
 

@@ -2,12 +2,15 @@
 
 from ._anchor_graph import AnchorGraphHash
 from ._circulant import CirculantHash
+from ._cosdish import ColumnSampledHash
 from ._inductive_manifold import InductiveManifoldHash
 from ._isotropic import IsotropicHash
 from ._itq import ITQ
 from ._kmeans import KMeansHash
+from ._ksh import KernelSupervisedHash
 from ._lsh import LSH
 from ._pcah import PCAH
+from ._sdh import SupervisedDiscreteHash
 from ._shift_invariant import ShiftInvariantKernelLSH
 from ._spectral import SpectralHash
 from ._spherical import SphericalHash
@@ -18,10 +21,13 @@ __all__ = [
     "PCAH",
     "AnchorGraphHash",
     "CirculantHash",
+    "ColumnSampledHash",
     "InductiveManifoldHash",
     "IsotropicHash",
     "KMeansHash",
+    "KernelSupervisedHash",
     "ShiftInvariantKernelLSH",
     "SpectralHash",
     "SphericalHash",
+    "SupervisedDiscreteHash",
 ]

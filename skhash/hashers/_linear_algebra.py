@@ -1,9 +1,14 @@
-"""Principal components and rotations: the linear algebra that hashers share."""
+"""Principal components, rotations and regressions: the linear algebra that hashers share."""
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, sparse
+from sklearn.utils import gen_batches
 
-from ._blocks import single_threaded_blas
+from ._blocks import block_of, single_threaded_blas
+from ._statistics import RunningStatistics, check_finite_statistics
+
+# Rows of one product of a regression.
+_REGRESSION_ROWS = 4096
 
 
 def principal_components(statistics, n_components):
@@ -181,3 +186,90 @@ def generalized_eigenvectors(A, B, n_vectors):
     values, vectors = values[::-1], vectors[:, ::-1]
     largest = np.abs(vectors).argmax(axis=0)
     return values.copy(), vectors * np.sign(vectors[largest, np.arange(n_vectors)])
+
+
+class RidgeRegression:
+    r"""Regress several targets on the same rows, with an intercept that is not shrunk.
+
+    Minimises :math:`\lVert T - (X - \mu) P - 1 t' \rVert^2 + \rho \lVert P \rVert^2`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Named in the error for features that overflow.
+
+    X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+        Rows.
+
+    ridge : float
+        In units of the mean of the diagonal of the scatter matrix of the rows, so that their scale does not matter.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (n_features,), dtype float64
+        Mean of the rows.
+
+    ridge : float
+        :math:`\rho`, positive: of constant rows it is 1.
+    """
+
+    def __init__(self, estimator, X, ridge):
+        statistics = RunningStatistics.from_rows(X, with_scatter=True)
+        check_finite_statistics(estimator, statistics)
+        n_features = len(statistics.mean)
+        self.mean = statistics.mean
+        self.ridge = ridge * np.trace(statistics.scatter) / n_features or 1.0
+        self._rows = X
+        with single_threaded_blas():
+            self._factor = linalg.cho_factor(statistics.scatter + self.ridge * np.eye(n_features))
+
+    def fit(self, targets):
+        """Solve for the weights.
+
+        Parameters
+        ----------
+        targets : ndarray of shape (n_samples, n_targets)
+            T.
+
+        Returns
+        -------
+        weights : ndarray of shape (n_features, n_targets), dtype float64
+            P.
+
+        offsets : ndarray of shape (n_targets,), dtype float64
+            Predictions are ``X @ weights - offsets``.
+        """
+        target_mean = targets.mean(axis=0, dtype=np.float64)
+        cross_product = np.zeros((len(self.mean), targets.shape[1]))
+        with single_threaded_blas():
+            for rows in gen_batches(len(targets), _REGRESSION_ROWS):
+                centred = targets[rows] - target_mean
+                block = block_of(self._rows, rows).astype(np.float64)
+                # The centred targets sum to 0 over all rows: the mean of the rows drops out, but would cost digits.
+                if not sparse.issparse(block):
+                    block = block - self.mean
+                cross_product += block.T @ centred
+            weights = linalg.cho_solve(self._factor, cross_product)
+            return weights, self.mean @ weights - target_mean
+
+    def predict(self, weights, offsets):
+        """Predict the targets of the rows.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (n_features, n_targets)
+            As from `fit`.
+
+        offsets : ndarray of shape (n_targets,)
+            As from `fit`.
+
+        Returns
+        -------
+        predictions : ndarray of shape (n_samples, n_targets), dtype float64
+            ``X @ weights - offsets``.
+        """
+        predictions = np.empty((self._rows.shape[0], len(offsets)))
+        with single_threaded_blas():
+            for rows in gen_batches(len(predictions), _REGRESSION_ROWS):
+                predictions[rows] = block_of(self._rows, rows).astype(np.float64) @ weights - offsets
+        return predictions

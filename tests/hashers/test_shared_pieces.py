@@ -5,7 +5,7 @@ import pytest
 from scipy import linalg, sparse
 from sklearn.datasets import make_blobs
 
-from skhash import ITQ
+from skhash import ITQ, LSH
 from skhash.hashers._anchors import (
     AnchorMap,
     check_finite_distances,
@@ -18,7 +18,8 @@ from skhash.hashers._anchors import (
     squared_distances,
 )
 from skhash.hashers._class_statistics import ClassStatistics
-from skhash.hashers._linear_algebra import generalized_eigenvectors
+from skhash.hashers._kernel import AnchorKernel
+from skhash.hashers._linear_algebra import RidgeRegression, generalized_eigenvectors
 
 X, Y = make_blobs(200, 5, centers=3, random_state=0)
 INDICATORS = np.eye(3)[Y]
@@ -167,3 +168,32 @@ def test_features_whose_squares_overflow_are_refused(as_rows):
     check_finite_distances(ITQ(), as_rows(X * 1e150))
     with pytest.raises(ValueError, match=r"ITQ: features up to .* overflow in float64; scale them"):
         check_finite_distances(ITQ(), as_rows(X * -1e155))
+
+
+@pytest.mark.parametrize("as_rows", [np.asarray, sparse.csr_array])
+def test_ridge_regression_equals_the_normal_equations_with_an_intercept(as_rows):
+    targets = np.random.default_rng(1).standard_normal((200, 2)) + 3
+    regression = RidgeRegression(LSH(), as_rows(X), 0.1)
+    centred = X - X.mean(axis=0)
+    assert regression.ridge == pytest.approx(0.1 * np.sum(centred**2) / 5)
+    expected = np.linalg.solve(
+        centred.T @ centred + regression.ridge * np.eye(5), centred.T @ (targets - targets.mean(axis=0))
+    )
+    weights, offsets = regression.fit(targets)
+    np.testing.assert_allclose(weights, expected, atol=1e-10)
+    predictions = centred @ expected + targets.mean(axis=0)
+    np.testing.assert_allclose(regression.predict(weights, offsets), predictions, atol=1e-10)
+
+
+def test_ridge_regression_of_constant_rows_predicts_the_mean():
+    regression = RidgeRegression(LSH(), np.ones((4, 2)), 1e-3)
+    weights, offsets = regression.fit(np.array([[0.0], [1], [2], [3]]))
+    np.testing.assert_allclose(regression.predict(weights, offsets), np.full((4, 1), 1.5))
+
+
+def test_anchor_kernel_is_the_gaussian_of_distances_to_training_rows():
+    kernel = AnchorKernel.from_rows("LSH", X, 7, np.random.RandomState(0))
+    assert len(np.unique(kernel.anchors, axis=0)) == 7
+    expected = [[np.exp(-np.sum((x - a) ** 2) / (2 * kernel.width**2)) for a in kernel.anchors] for x in X[:10]]
+    np.testing.assert_allclose(kernel(X[:10]), expected)
+    np.testing.assert_allclose(kernel(sparse.csr_array(X[:10])), expected)
