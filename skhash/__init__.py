@@ -7,7 +7,7 @@ searched by Hamming distance (:mod:`skhash.neighbors`), and the ranking is score
 from typing import TYPE_CHECKING
 
 from .features import CNNFeatures, PixelFeatures
-from .hashers import ITQ, LSH, PCAH, SpectralHash
+from .hashers import CCAITQ, ITQ, LSH, PCAH, DiscriminantITQ, LDAHash, SpectralHash
 from .neighbors import HammingNearestNeighbors, HammingNearestNeighborsTransformer
 from .pipeline import RetrievalPipeline
 
@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CCAITQ",
     "ITQ",
     "LSH",
     "PCAH",
     "CNNFeatures",
     "DeepSupervisedHasher",
     "DeepUnsupervisedHasher",
+    "DiscriminantITQ",
     "HammingNearestNeighbors",
     "HammingNearestNeighborsTransformer",
+    "LDAHash",
     "PixelFeatures",
     "RetrievalPipeline",
     "SpectralHash",

@@ -10,13 +10,16 @@ from sklearn.preprocessing import MinMaxScaler
 
 import skhash
 from skhash import (
+    CCAITQ,
     ITQ,
     LSH,
     PCAH,
     DeepSupervisedHasher,
     DeepUnsupervisedHasher,
+    DiscriminantITQ,
     HammingNearestNeighbors,
     HammingNearestNeighborsTransformer,
+    LDAHash,
     RetrievalPipeline,
     SpectralHash,
 )
@@ -57,7 +60,10 @@ def public_estimators():
 
 # scikit-learn's checks fit on as few as two features, so hashers come with two bits.
 SMALL_INSTANCES = {
+    CCAITQ: [CCAITQ(2, max_iter=5, random_state=0)],
+    DiscriminantITQ: [DiscriminantITQ(2, random_state=0), DiscriminantITQ(2, ridge="auto", random_state=0)],
     ITQ: [ITQ(2, max_iter=5, random_state=0)],
+    LDAHash: [LDAHash(2)],
     LSH: [LSH(2, random_state=0), LSH(13, orthogonal=True, random_state=0)],
     PCAH: [PCAH(2), PCAH(2, rotation="random", random_state=0)],
     SpectralHash: [SpectralHash(2), SpectralHash(11)],
