@@ -113,8 +113,8 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
     it fits every ridge to what is left. The third measures retrieval among the classes of the fit, the group held out
     retrieval among classes unknown to it, both as tie-aware mean average precision at `n_bits` bits with each row as a
     query for the others, at most a thousand rows of either kind. The ridge with the largest sum of both, over all
-    folds, is taken. This takes about as long as ten fits. With fewer than four classes,
-    none of which can be spared, the ridge is 1. `partial_fit` keeps the ridge of the first call.
+    folds, is taken. This takes about as long as ten fits. With fewer than four classes, none of which can be spared, or
+    where no fold leaves two classes that differ, the ridge is 1. `partial_fit` keeps the ridge of the first call.
 
     `partial_fit` merges statistics and keeps the centres of known classes: their rows go on to fall near the same
     codes, so stored codes stay comparable. A new class takes the word, far from all centres, that it falls nearest to;
@@ -295,23 +295,35 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
             return _RIDGE_OF_FEW_CLASSES, None
         groups = np.array_split(classes, min(_N_FOLDS, len(classes) // 2))
         rows = random_state.permutation(targets.labelled)
-        scores = [self._fold_scores(X, targets.indicators, rows, group) for group in groups]
+        folds = (self._fold_scores(X, targets.indicators, rows, group) for group in groups)
+        scores = [fold for fold in folds if fold is not None]
+        if not scores:
+            return _RIDGE_OF_FEW_CLASSES, None
         mean = np.mean(scores, axis=0)
         best = _RIDGES[int(mean.sum(axis=1).argmax())]
         return best, {ridge: tuple(pair) for ridge, pair in zip(_RIDGES, mean.tolist(), strict=True)}
 
     def _fold_scores(self, X, indicators, rows, group):
-        """Score each ridge on other rows of known classes and on rows of the classes held out."""
+        """Score each ridge on other rows of known classes and on rows of the classes held out.
+
+        None where the other classes leave nothing to learn from, as when a class held out is one of every row's labels.
+        """
         is_held_out = indicators[rows][:, group].any(axis=1)
         held_out, known = rows[is_held_out], rows[~is_held_out]
         others = known[::3]
         fitted = np.setdiff1d(known, others)
+        if len(fitted) == 0:
+            return None
         statistics = _unit_statistics(X[fitted], indicators[fitted])
         model = DiscriminantITQ(self.n_bits, random_state=0)
         parts = [part[:_MOST_VALIDATION_ROWS] for part in (others, held_out)]
         scores = np.zeros((len(_RIDGES), 2))
         for number, ridge in enumerate(_RIDGES):
-            model._set_solution(X, statistics, ridge, model._solve(statistics, ridge, check_random_state(0)))
+            try:
+                solution = model._solve(statistics, ridge, check_random_state(0))
+            except ValueError:
+                return None
+            model._set_solution(X, statistics, ridge, solution)
             model.n_bits_ = self.n_bits
             scores[number] = [_retrieval_score(model, X[part], indicators[part]) for part in parts]
         return scores

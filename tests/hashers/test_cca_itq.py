@@ -5,7 +5,8 @@ import pytest
 from scipy import linalg, sparse
 from sklearn.datasets import load_digits
 
-from skhash import ITQ, CCAITQ
+from skhash import CCAITQ, ITQ
+from skhash.hashers._linear_algebra import random_rotation
 from skhash.metrics import mean_average_precision
 
 DIGITS, LABELS = load_digits(return_X_y=True)
@@ -61,12 +62,9 @@ def test_error_never_rises_and_is_that_of_the_codes(n_bits):
     assert error <= errors[-1] + 1e-9
 
 
-def test_more_turns_than_bits_need_no_square_rotation():
-    """The same first direction, spread over more bits: the error of a plain loop over rectangular rotations."""
+def test_more_bits_than_directions_equal_the_plain_loop_with_a_rectangular_rotation():
     hasher = CCAITQ(12, max_iter=4, random_state=5).fit(DIGITS, LABELS)
     V = (DIGITS - DIGITS.mean(axis=0)) @ hasher.components_.T
-    from skhash.hashers._linear_algebra import random_rotation
-
     rotation, errors = random_rotation(12, np.random.RandomState(5))[:9], []
     for _ in range(4):
         B = np.where(V @ rotation >= 0, 1.0, -1.0)
@@ -104,13 +102,13 @@ def test_sparse_rows_of_several_labels():
     ids=["one-class", "equal-rows"],
 )
 def test_nothing_to_correlate_is_refused_in_one_line(X, y):
-    with pytest.raises(ValueError, match="CCAITQ: the .* labelled rows differ in features or in labels alone") as raised:
+    with pytest.raises(ValueError, match=r"CCAITQ: the .* rows differ in features or in labels alone") as raised:
         CCAITQ(4).fit(X, y)
     assert "\n" not in str(raised.value)
 
 
 def test_ridge_too_small_for_duplicate_features_is_refused():
-    with pytest.raises(ValueError, match="CCAITQ: ridge=1e-300 leaves the covariance matrix .* raise it"):
+    with pytest.raises(ValueError, match=r"CCAITQ: ridge=1e-300 leaves the covariance matrix .* raise it"):
         CCAITQ(4, ridge=1e-300).fit(np.hstack([DIGITS, DIGITS]), LABELS)
     with pytest.raises(ValueError, match="'ridge' parameter of CCAITQ"):
         CCAITQ(4, ridge=0).fit(DIGITS, LABELS)
