@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 from .features import CNNFeatures, PixelFeatures
 from .hashers import (
+    CCAITQ,
     ITQ,
     LSH,
     PCAH,
     AnchorGraphHash,
     CirculantHash,
     ColumnSampledHash,
+    DiscriminantITQ,
     InductiveManifoldHash,
     IsotropicHash,
     KernelSupervisedHash,
     KMeansHash,
+    LDAHash,
     ShiftInvariantKernelLSH,
     SpectralHash,
     SphericalHash,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CCAITQ",
     "ITQ",
     "LSH",
     "PCAH",
@@ -41,12 +45,14 @@ __all__ = [
     "ColumnSampledHash",
     "DeepSupervisedHasher",
     "DeepUnsupervisedHasher",
+    "DiscriminantITQ",
     "HammingNearestNeighbors",
     "HammingNearestNeighborsTransformer",
     "InductiveManifoldHash",
     "IsotropicHash",
     "KMeansHash",
     "KernelSupervisedHash",
+    "LDAHash",
     "PixelFeatures",
     "RetrievalPipeline",
     "ShiftInvariantKernelLSH",

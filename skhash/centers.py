@@ -1,5 +1,6 @@
 """Codes of -1 and +1 that are far from each other, one for each class."""
 
+from itertools import combinations
 from math import comb
 
 import numpy as np
@@ -7,6 +8,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
 
 __all__ = [
+    "additional_centers",
+    "balanced_centers",
     "bernoulli_centers",
     "extended_bch_centers",
     "gilbert_varshamov_distance",
@@ -20,6 +23,9 @@ _BLOCK_ROWS = 1024
 
 # Words among which a greedy search chooses.
 _N_CANDIDATES = 4096
+
+# Up to this many classes, a greedy search looks at all divisions into halves.
+_MOST_CLASSES_OF_ALL_SPLITS = 12
 
 # Irreducible polynomials over two elements whose root generates the field of 2^m, by m; bit i is the factor of x^i.
 _PRIMITIVE_POLYNOMIALS = {3: 0b1011, 4: 0b10011, 5: 0b100101, 6: 0b1000011, 7: 0b10001001}
@@ -111,6 +117,118 @@ def hadamard_centers(n_classes, n_bits, *, random_state=None):
     if n_classes > n_bits:
         matrix = np.concatenate([matrix, -matrix])
     return matrix[check_random_state(random_state).permutation(len(matrix))[:n_classes]]
+
+
+def balanced_centers(n_classes, n_bits, *, random_state=None):
+    r"""Search greedily for centres that are far apart, each bit +1 for about half of the classes.
+
+    A bit that is +1 for half of the classes differs between the largest number of pairs, and splits a database of all
+    classes evenly. Bit by bit, the search takes the division of the classes into halves that differs between the pairs
+    :math:`(a, b)` with the largest sum of :math:`e^{-D_{ab}}`, where :math:`D_{ab}` is the distance so far. Up to 12
+    classes, it looks at all divisions, and comes close to the bound of Plotkin, :math:`K C / (2 (C - 1))` for an even
+    number :math:`C` of classes, which rows of a Hadamard matrix miss. Beyond, it looks at the bits of a simplex code,
+    of which it keeps as many words as there are classes, so that halves are approximate. No minimum distance is
+    guaranteed: see `minimum_distance`.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number :math:`C` of centres.
+
+    n_bits : int
+        Code length :math:`K`.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the search.
+
+    Returns
+    -------
+    centers : ndarray of shape (n_classes, n_bits), dtype int8
+        Codes of -1 and +1. With an odd number of at most 12 classes, halves differ by one class.
+
+    Raises
+    ------
+    ValueError
+        If there are more classes than codes.
+
+    References
+    ----------
+    M. Plotkin, "Binary codes with specified minimum distance", IRE Transactions on Information Theory, 1960.
+
+    Examples
+    --------
+    >>> from skhash.centers import balanced_centers, minimum_distance
+    >>> minimum_distance(balanced_centers(10, 64, random_state=0))
+    34
+    """
+    _check_counts("balanced_centers", n_classes, n_bits)
+    _check_codes("balanced_centers", n_classes, n_bits)
+    if n_classes == 1:
+        return np.ones((1, n_bits), dtype=np.int8)
+    rng = check_random_state(random_state)
+    few = n_classes <= _MOST_CLASSES_OF_ALL_SPLITS
+    splits = _all_splits(n_classes) if few else _simplex_splits(rng, n_classes)
+    centers, distances = np.empty((n_classes, n_bits), dtype=np.int8), np.zeros((n_classes, n_classes))
+    for bit in range(n_bits):
+        candidates = splits[rng.permutation(len(splits))]
+        weights = np.exp(distances[~np.eye(n_classes, dtype=bool)].min() - distances)
+        np.fill_diagonal(weights, 0)
+        # A pair that a split divides counts -weight, any other +weight.
+        split = candidates[((candidates @ weights) * candidates).sum(axis=1).argmin()]
+        centers[:, bit] = split * rng.choice([-1, 1])
+        distances += split[:, None] != split
+    return centers
+
+
+def additional_centers(centers, n_new, *, random_state=None):
+    """Search greedily for further centres, each as far from all others as is found.
+
+    Random words, and of these the farthest from all centres, changed bit by bit as long as that moves it further away.
+    No minimum distance is guaranteed: see `minimum_distance`.
+
+    Parameters
+    ----------
+    centers : ndarray of shape (n_classes, n_bits)
+        Codes of -1 and +1 that are taken.
+
+    n_new : int
+        Number of further centres.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the search.
+
+    Returns
+    -------
+    further_centers : ndarray of shape (n_new, n_bits), dtype int8
+        Codes of -1 and +1.
+
+    Raises
+    ------
+    ValueError
+        If there are more classes than codes.
+
+    Examples
+    --------
+    >>> from skhash.centers import additional_centers
+    >>> additional_centers([[1, 1, 1, 1], [1, 1, -1, -1]], 1, random_state=0).shape
+    (1, 4)
+    """
+    taken = np.asarray(centers, dtype=np.float32)
+    n_bits = taken.shape[1]
+    _check_codes("additional_centers", len(taken) + n_new, n_bits)
+    rng = check_random_state(random_state)
+    for _ in range(n_new):
+        words = _candidates(rng, n_bits).astype(np.float32)
+        word = words[_crowding(words, taken).argmin()]
+        while True:
+            # Each neighbour of the word has one other bit.
+            neighbours = np.where(np.eye(n_bits, dtype=bool), -word, word)
+            crowding = _crowding(neighbours, taken)
+            if crowding.min() >= _crowding(word[None], taken)[0]:
+                break
+            word = neighbours[crowding.argmin()]
+        taken = np.vstack([taken, word])
+    return taken[len(taken) - n_new :].astype(np.int8)
 
 
 def bernoulli_centers(n_classes, n_bits, *, n_draws=10, random_state=None):
@@ -339,6 +457,28 @@ def _check_codes(name, n_classes, n_bits):
 
 def _random_words(rng, n_words, n_bits):
     return (2 * rng.randint(2, size=(n_words, n_bits)) - 1).astype(np.int8)
+
+
+def _all_splits(n_classes):
+    """List the divisions into halves, the first class always in the same one."""
+    chosen = np.array(list(combinations(range(n_classes), n_classes // 2)))
+    splits = np.full((len(chosen), n_classes), -1.0)
+    np.put_along_axis(splits, chosen, 1.0, axis=1)
+    return splits if n_classes % 2 else splits[splits[:, 0] > 0]
+
+
+def _simplex_splits(rng, n_classes):
+    """List the bits of the shortest simplex code with enough words, which are drawn at random."""
+    m = (n_classes - 1).bit_length()
+    messages = np.arange(2**m)[:, None] >> np.arange(m) & 1
+    bits = 1.0 - 2.0 * (messages[1:] @ messages.T % 2)
+    return bits[:, rng.permutation(2**m)[:n_classes]]
+
+
+def _crowding(words, centers):
+    """Measure how close words are to centres, of which the nearest counts most by far, and the number of those next."""
+    products = words @ centers.T
+    return np.exp2(products.astype(np.float64)).sum(axis=1)
 
 
 def _candidates(rng, n_bits):

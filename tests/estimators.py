@@ -10,6 +10,7 @@ from sklearn.preprocessing import MinMaxScaler
 
 import skhash
 from skhash import (
+    CCAITQ,
     ITQ,
     LSH,
     PCAH,
@@ -18,12 +19,14 @@ from skhash import (
     ColumnSampledHash,
     DeepSupervisedHasher,
     DeepUnsupervisedHasher,
+    DiscriminantITQ,
     HammingNearestNeighbors,
     HammingNearestNeighborsTransformer,
     InductiveManifoldHash,
     IsotropicHash,
     KernelSupervisedHash,
     KMeansHash,
+    LDAHash,
     RetrievalPipeline,
     ShiftInvariantKernelLSH,
     SpectralHash,
@@ -81,6 +84,10 @@ SMALL_INSTANCES = {
     ],
     ITQ: [ITQ(2, max_iter=5, random_state=0)],
     KMeansHash: [KMeansHash(2, max_iter=5), KMeansHash(2, bits_per_subspace=1, max_iter=5)],
+    CCAITQ: [CCAITQ(2, max_iter=5, random_state=0)],
+    DiscriminantITQ: [DiscriminantITQ(2, random_state=0), DiscriminantITQ(2, ridge="auto", random_state=0)],
+    ITQ: [ITQ(2, max_iter=5, random_state=0)],
+    LDAHash: [LDAHash(2)],
     LSH: [LSH(2, random_state=0), LSH(13, orthogonal=True, random_state=0)],
     PCAH: [PCAH(2), PCAH(2, rotation="random", random_state=0)],
     SupervisedDiscreteHash: [

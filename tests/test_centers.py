@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skhash.centers import (
+    additional_centers,
+    balanced_centers,
     bernoulli_centers,
     extended_bch_centers,
     gilbert_varshamov_distance,
@@ -148,3 +150,36 @@ def test_counts_that_do_not_fit_are_refused_in_one_line(function, n_classes, n_b
     with pytest.raises(ValueError, match=f"^{message}") as error:
         function(n_classes, n_bits)
     assert "\n" not in str(error.value)
+
+
+def test_balanced_centers_come_near_the_bound_of_plotkin():
+    """Of 10 words of K bits, two are at most K 10 / 18 apart."""
+    for n_bits, distance in [(32, 17), (64, 34), (128, 70)]:
+        centers = balanced_centers(10, n_bits, random_state=0)
+        assert distance <= minimum_distance(centers) <= n_bits * 10 // 18
+        np.testing.assert_array_equal(centers.sum(axis=0), 0)
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "n_bits", "distance"), [(1, 3, 3), (2, 5, 5), (7, 16, 8), (16, 16, 7), (50, 64, 28)]
+)
+def test_balanced_centers_of_other_sizes(n_classes, n_bits, distance):
+    centers = balanced_centers(n_classes, n_bits, random_state=0)
+    assert centers.shape == (n_classes, n_bits)
+    assert set(np.unique(centers)) <= {-1, 1}
+    assert minimum_distance(centers) >= distance
+    np.testing.assert_array_equal(centers, balanced_centers(n_classes, n_bits, random_state=0))
+
+
+def test_additional_centers_are_far_from_all():
+    centers = balanced_centers(7, 32, random_state=0)
+    further = additional_centers(centers, 3, random_state=0)
+    assert further.shape == (3, 32)
+    assert minimum_distance(np.vstack([centers, further])) >= 13
+
+
+def test_additional_centers_take_the_words_that_are_left():
+    words = np.array([[1, 1], [1, -1], [-1, 1]])
+    np.testing.assert_array_equal(additional_centers(words, 1, random_state=0), [[-1, -1]])
+    with pytest.raises(ValueError, match="additional_centers: 5 classes exceed the 4 codes of n_bits=2"):
+        additional_centers(words, 2)

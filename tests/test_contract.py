@@ -304,10 +304,12 @@ def test_memory_order_of_the_training_rows_does_not_matter(hasher, fitted):
 # networks with any number of outputs.
 WITHOUT_LIMIT = {
     "AnchorGraphHash",
+    "CCAITQ",
     "CirculantHash",
     "ColumnSampledHash",
     "DeepSupervisedHasher",
     "DeepUnsupervisedHasher",
+    "DiscriminantITQ",
     "InductiveManifoldHash",
     "KernelSupervisedHash",
     "LSH",

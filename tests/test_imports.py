@@ -19,6 +19,7 @@ ALLOWED = {
     "inspection": {"metrics"},
     "pipeline": {"neighbors"},  # rescoring of what the search finds
     "features": {"_backbones"},
+    "hashers": {"metrics"},  # validation mAP of DiscriminantITQ's ridge
     "deep": {"_backbones", "hashers", "metrics"},  # the base of all hashers; validation mAP
     "__init__": {"deep", "features", "hashers", "neighbors", "pipeline"},
 }

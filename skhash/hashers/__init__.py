@@ -1,13 +1,16 @@
 """Hashers: features to packed binary codes, without torch. One paper, one file, one class."""
 
 from ._anchor_graph import AnchorGraphHash
+from ._cca_itq import CCAITQ
 from ._circulant import CirculantHash
 from ._cosdish import ColumnSampledHash
+from ._discriminant_itq import DiscriminantITQ
 from ._inductive_manifold import InductiveManifoldHash
 from ._isotropic import IsotropicHash
 from ._itq import ITQ
 from ._kmeans import KMeansHash
 from ._ksh import KernelSupervisedHash
+from ._lda_hash import LDAHash
 from ._lsh import LSH
 from ._pcah import PCAH
 from ._sdh import SupervisedDiscreteHash
@@ -16,16 +19,19 @@ from ._spectral import SpectralHash
 from ._spherical import SphericalHash
 
 __all__ = [
+    "CCAITQ",
     "ITQ",
     "LSH",
     "PCAH",
     "AnchorGraphHash",
     "CirculantHash",
     "ColumnSampledHash",
+    "DiscriminantITQ",
     "InductiveManifoldHash",
     "IsotropicHash",
     "KMeansHash",
     "KernelSupervisedHash",
+    "LDAHash",
     "ShiftInvariantKernelLSH",
     "SpectralHash",
     "SphericalHash",

@@ -195,12 +195,17 @@ class SupervisedHasher(BaseHasher, metaclass=ABCMeta):
         return super().fit(X, y)
 
     def _fit(self, X, y):
-        name, targets = type(self).__name__, encode_labels(type(self).__name__, y)
+        targets = self._check_targets(X, y)
+        self.classes_ = targets.classes
+        self._fit_labelled(X, targets)
+
+    def _check_targets(self, X, y):
+        name = type(self).__name__
+        targets = encode_labels(name, y)
         n_labels = len(targets.indicators)
         if n_labels != X.shape[0]:
             raise ValueError(f"{name}: X has {X.shape[0]} rows and y {n_labels}; pass one label per row.")
-        self.classes_ = targets.classes
-        self._fit_labelled(X, targets)
+        return targets
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -208,7 +213,24 @@ class SupervisedHasher(BaseHasher, metaclass=ABCMeta):
         return tags
 
 
-class LinearHasher(BaseHasher, metaclass=ABCMeta):
+class LinearMap:
+    """Mixin of hashers that compute ``sign(x W - offsets)``."""
+
+    def _set_linear_map(self, X, weights, mean):
+        """Keep W, of shape (n_features, n_bits), and the mean of the rows, in the dtype of training rows `X`."""
+        # Cast here: features mostly come in the dtype of the training, and then no block has to cast the weights again.
+        self._weights = np.ascontiguousarray(weights, dtype=float_dtype(X))
+        self.mean_ = mean.astype(float_dtype(X))
+        # (x - mean) W = x W - mean W: the mean costs n_bits subtractions a row instead of n_features.
+        self._offsets = mean @ self._weights
+
+    def _project_rows(self, X):
+        projections = X @ self._weights.astype(X.dtype, copy=False)
+        projections -= self._offsets.astype(X.dtype, copy=False)
+        return projections
+
+
+class LinearHasher(LinearMap, BaseHasher, metaclass=ABCMeta):
     """Base of hashers that compute ``sign((x - mean) W)`` and learn from statistics that can be merged.
 
     A subclass supplies ``_solve``, which sets ``components_`` and returns the matrix W of shape (n_features, n_bits),
@@ -264,17 +286,8 @@ class LinearHasher(BaseHasher, metaclass=ABCMeta):
         check_finite_statistics(self, statistics)
         # Nothing is kept of rows that a method refuses.
         weights = self._solve(X, statistics, previous_weights)
-        # Cast here: features mostly come in the dtype of the training, and then no block has to cast the weights again.
-        self._weights = weights.astype(float_dtype(X), copy=False)
+        self._set_linear_map(X, weights, statistics.mean)
         self.statistics_ = statistics
-        self.mean_ = statistics.mean.astype(float_dtype(X))
-        # (x - mean) W = x W - mean W: the mean costs n_bits subtractions a row instead of n_features.
-        self._offsets = statistics.mean @ self._weights
-
-    def _project_rows(self, X):
-        projections = X @ self._weights.astype(X.dtype, copy=False)
-        projections -= self._offsets.astype(X.dtype, copy=False)
-        return projections
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from ._blocks import block_of
-from ._statistics import RunningStatistics
+from ._blocks import block_of, map_in_order
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ClassStatistics:
     scatter_within: NDArray[np.float64]
 
     @classmethod
-    def from_rows(cls, X, indicators) -> "ClassStatistics":
+    def from_rows(cls, X, indicators, *, dtype=np.float64) -> "ClassStatistics":
         """Accumulate the statistics of labelled rows.
 
         Parameters
@@ -44,6 +44,10 @@ class ClassStatistics:
         indicators : ndarray of shape (n_samples, n_classes)
             1 for the classes of a row, else 0; rows of zeros take no part.
 
+        dtype : dtype, default=float64
+            Of the products of a few thousand rows, whose sums are float64. float32 is twice as fast, and precise enough
+            for scatter matrices to which a ridge is added.
+
         Returns
         -------
         statistics : ClassStatistics
@@ -53,16 +57,24 @@ class ClassStatistics:
         shares = indicators[labelled].astype(np.float64)
         shares /= shares.sum(axis=1, keepdims=True)
         weights = shares.sum(axis=0)
-        total = RunningStatistics.from_rows(X[labelled], with_scatter=True)
-        sums = np.zeros((indicators.shape[1], X.shape[1]))
-        for start in range(0, len(labelled), _BLOCK_ROWS):
-            rows = slice(start, start + _BLOCK_ROWS)
-            # Of centred rows, because a sum of large numbers loses the digits in which classes differ.
-            sums += shares[rows].T @ _centred(block_of(X, labelled[rows]), total.mean)
+        # Sums are taken of rows less a point among them: large numbers would lose the digits in which classes differ.
+        origin = _dense(block_of(X, labelled[:_BLOCK_ROWS]), dtype).mean(axis=0) if len(labelled) else 0
+
+        def of_block(rows):
+            with np.errstate(over="ignore", invalid="ignore"):
+                offsets = _dense(block_of(X, labelled[rows]), dtype) - origin
+                return shares[rows].astype(dtype).T @ offsets, offsets.T @ offsets
+
+        sums, scatter = np.zeros((indicators.shape[1], X.shape[1])), np.zeros((X.shape[1],) * 2)
+        n_pending = max(1, _PENDING_BYTES // (8 * X.shape[1] ** 2))
+        blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, len(labelled), _BLOCK_ROWS)]
+        for block_sums, block_scatter in map_in_order(of_block, blocks, n_pending=n_pending):
+            sums += block_sums
+            scatter += block_scatter
         offsets = sums / np.maximum(weights, np.finfo(float).tiny)[:, None]
-        scatter_between = (offsets * weights[:, None]).T @ offsets
-        means = np.where(weights[:, None] > 0, offsets + total.mean, 0)
-        return cls(weights, means, total.scatter - scatter_between)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scatter -= (offsets * weights[:, None]).T @ offsets
+        return cls(weights, np.where(weights[:, None] > 0, offsets + origin, 0), scatter)
 
     @property
     def n_samples(self):
@@ -73,6 +85,11 @@ class ClassStatistics:
     def mean(self):
         """Mean of the labelled rows."""
         return self.weights @ self.means / self.n_samples
+
+    @property
+    def scatter(self):
+        """Sum over rows of ``(x - m)(x - m)'``."""
+        return self.scatter_within + self.scatter_between
 
     @property
     def scatter_between(self):
@@ -94,6 +111,26 @@ class ClassStatistics:
             Of these classes.
         """
         return ClassStatistics(self.weights[classes], self.means[classes], self.scatter_within)
+
+    def spread(self, positions, n_classes) -> "ClassStatistics":
+        """Place the classes among others, which have no rows.
+
+        Parameters
+        ----------
+        positions : ndarray of shape (n_own_classes,)
+            Where each class goes.
+
+        n_classes : int
+            Number of classes after.
+
+        Returns
+        -------
+        statistics : ClassStatistics
+            With the scatter within classes as it is.
+        """
+        weights, means = np.zeros(n_classes), np.zeros((n_classes, self.means.shape[1]))
+        weights[positions], means[positions] = self.weights, self.means
+        return ClassStatistics(weights, means, self.scatter_within)
 
     def merge(self, other: "ClassStatistics") -> "ClassStatistics":
         """Merge with the statistics of other rows of the same classes.
@@ -119,8 +156,9 @@ class ClassStatistics:
 
 # Rows of one product.
 _BLOCK_ROWS = 4096
+# Scatter matrices of blocks that wait to be added take this much memory at most, or one of them if it is larger.
+_PENDING_BYTES = 2**27
 
 
-def _centred(block, mean):
-    dense = block.toarray() if hasattr(block, "toarray") else block
-    return dense.astype(np.float64) - mean
+def _dense(block, dtype):
+    return (block.toarray() if sparse.issparse(block) else block).astype(dtype, copy=False)

@@ -108,7 +108,7 @@ class ITQ(LinearHasher):
         if previous_weights is None:
             start = random_rotation(self.n_bits, check_random_state(self.random_state))
             projections = self._centred_projections(X, statistics.mean, components)
-            rotation, self.quantization_errors_ = _learn_rotation(projections, start, self.max_iter)
+            rotation, self.quantization_errors_ = learn_rotation(projections, start, self.max_iter)
             self.n_iter_ = self.max_iter
         else:
             rotation = procrustes_rotation(previous_weights.T @ components.T)
@@ -123,16 +123,35 @@ class ITQ(LinearHasher):
         return apply_to_rows(lambda rows: rows @ weights - offsets, X, len(components), dtype)
 
 
-def _learn_rotation(projections, rotation, n_turns):
-    """Take turns between codes and rotation, and return the last rotation and the error of each turn.
+def learn_rotation(projections, rotation, n_turns):
+    """Take turns between codes and rotation.
 
     From the second turn on few bits change. Adding only these to ``B'V`` spares one of the two products of a turn.
+
+    Parameters
+    ----------
+    projections : ndarray of shape (n_samples, n_directions)
+        V.
+
+    rotation : ndarray of shape (n_directions, n_bits)
+        Orthonormal rows that the first turn starts from. With fewer directions than bits, each bit mixes them.
+
+    n_turns : int
+        Number of turns.
+
+    Returns
+    -------
+    rotation : ndarray of shape (n_directions, n_bits)
+        R after the last turn.
+
+    errors : ndarray of shape (n_turns,)
+        ``||B - V R||^2`` per row at each turn; it never rises.
     """
-    n_samples, n_bits = projections.shape
+    n_samples, n_bits = len(projections), rotation.shape[1]
     squared_norm = np.sum(projections**2, dtype=np.float64)
     column_sums = projections.sum(axis=0, dtype=np.float64)
     bits, changed = np.zeros((2, n_samples, n_bits), dtype=bool)
-    bits_times_projections = np.zeros((n_bits, n_bits))
+    bits_times_projections = np.zeros(rotation.T.shape)
     errors = np.empty(n_turns)
     for turn in range(n_turns):
         _update_bits(bits, changed, projections, rotation.astype(projections.dtype))
@@ -152,7 +171,7 @@ def _update_bits(bits, changed, projections, rotation):
     """Set the bits to ``[V R >= 0]``, and mark those that were not so."""
 
     def update(rows):
-        rotated = (stack(projections[rows]) @ rotation).reshape(-1, len(rotation))
+        rotated = (stack(projections[rows]) @ rotation).reshape(-1, rotation.shape[1])
         new = rotated[: rows.stop - rows.start] >= 0
         np.not_equal(new, bits[rows], out=changed[rows])
         bits[rows] = new
@@ -167,7 +186,7 @@ def _bits_times_projections(bits, projections):
     def of_stack(rows):
         return bits[rows].astype(projections.dtype).T @ projections[rows]
 
-    product = np.zeros((bits.shape[1],) * 2)
+    product = np.zeros((bits.shape[1], projections.shape[1]))
     for part in map_in_order(of_stack, stacks_of(len(projections))):
         product += part
     return product

@@ -10,6 +10,9 @@ from ._statistics import RunningStatistics, check_finite_statistics
 # Rows of one product of a regression.
 _REGRESSION_ROWS = 4096
 
+# Singular values below this part of the largest are rounding errors.
+_NEGLIGIBLE = 1e-9
+
 
 def principal_components(statistics, n_components):
     """Compute the leading principal components from a scatter matrix.
@@ -273,3 +276,72 @@ class RidgeRegression:
             for rows in gen_batches(len(predictions), _REGRESSION_ROWS):
                 predictions[rows] = block_of(self._rows, rows).astype(np.float64) @ weights - offsets
         return predictions
+
+
+def discriminant_directions(estimator, scatter, ridge, between):
+    r"""Find the directions that separate best: the solutions of ``A A' w = s^2 (S + r I) w`` with ``s > 0``.
+
+    Takes a factorisation and as many triangular solves as A has columns, instead of an eigendecomposition.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Named in the error.
+
+    scatter : ndarray of shape (n_features, n_features)
+        S.
+
+    ridge : float
+        r, in units of the mean diagonal entry of S.
+
+    between : ndarray of shape (n_features, n_columns)
+        A.
+
+    Returns
+    -------
+    directions : ndarray of shape (n_features, rank)
+        Columns w with ``w'(S + r I)w = 1``, at most as many as A has; the entry of largest magnitude is positive.
+
+    strengths : ndarray of shape (rank,)
+        s, falling, without those that are rounding errors.
+
+    Raises
+    ------
+    ValueError
+        If ``S + r I`` has no inverse.
+    """
+    regularized = scatter.copy()
+    regularized.flat[:: len(scatter) + 1] += ridge * np.trace(scatter) / len(scatter)
+    with single_threaded_blas():
+        try:
+            lower = linalg.cholesky(regularized, lower=True, overwrite_a=True, check_finite=False)
+        except linalg.LinAlgError as error:
+            raise ValueError(
+                f"{type(estimator).__name__}: ridge={ridge:.3g} leaves the covariance matrix of the training data "
+                "without an inverse; raise it, or drop duplicate features and pass rows that differ."
+            ) from error
+        whitened = linalg.solve_triangular(lower, between, lower=True, check_finite=False)
+        u, strengths, _ = linalg.svd(whitened, full_matrices=False)
+        u = u[:, strengths > _NEGLIGIBLE * strengths[0]]
+        directions = linalg.solve_triangular(lower, u, lower=True, trans="T", check_finite=False)
+    largest = np.abs(directions).argmax(axis=0)
+    return directions * np.sign(directions[largest, np.arange(u.shape[1])]), strengths[: u.shape[1]]
+
+
+def symmetric_root_of_inverse(matrix):
+    """Compute the root of the pseudo-inverse of a symmetric matrix without negative eigenvalues.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (n, n)
+        Symmetric; eigenvalues that are rounding errors count as zero.
+
+    Returns
+    -------
+    root : ndarray of shape (n, n)
+        The symmetric R with ``R R = pinv(matrix)``.
+    """
+    with single_threaded_blas():
+        values, vectors = linalg.eigh(matrix)
+        kept = values > _NEGLIGIBLE * values[-1]
+        return vectors[:, kept] / np.sqrt(values[kept]) @ vectors[:, kept].T

@@ -19,7 +19,12 @@ from skhash.hashers._anchors import (
 )
 from skhash.hashers._class_statistics import ClassStatistics
 from skhash.hashers._kernel import AnchorKernel
-from skhash.hashers._linear_algebra import RidgeRegression, generalized_eigenvectors
+from skhash.hashers._linear_algebra import (
+    RidgeRegression,
+    discriminant_directions,
+    generalized_eigenvectors,
+    symmetric_root_of_inverse,
+)
 
 X, Y = make_blobs(200, 5, centers=3, random_state=0)
 INDICATORS = np.eye(3)[Y]
@@ -197,3 +202,34 @@ def test_anchor_kernel_is_the_gaussian_of_distances_to_training_rows():
     expected = [[np.exp(-np.sum((x - a) ** 2) / (2 * kernel.width**2)) for a in kernel.anchors] for x in X[:10]]
     np.testing.assert_allclose(kernel(X[:10]), expected)
     np.testing.assert_allclose(kernel(sparse.csr_array(X[:10])), expected)
+
+
+def test_class_statistics_in_single_precision_and_spread():
+    exact, single = (ClassStatistics.from_rows(X, INDICATORS, dtype=dtype) for dtype in (np.float64, np.float32))
+    np.testing.assert_allclose(single.scatter_within, exact.scatter_within, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(exact.scatter, (X - X.mean(axis=0)).T @ (X - X.mean(axis=0)))
+    spread = exact.spread([4, 0, 2], 5)
+    np.testing.assert_array_equal(spread.means[[4, 0, 2]], exact.means)
+    np.testing.assert_array_equal(spread.weights[[1, 3]], 0)
+    np.testing.assert_allclose(spread.scatter, exact.scatter)
+
+
+def test_discriminant_directions_solve_their_equation():
+    random = np.random.default_rng(0)
+    scatter, between = random.normal(size=(6, 9)), random.normal(size=(6, 2))
+    scatter = scatter @ scatter.T
+    between = np.column_stack([between, between.sum(axis=1)])  # of rank 2
+    directions, strengths = discriminant_directions(None, scatter, 0.5, between)
+    ridged = scatter + 0.5 * np.trace(scatter) / 6 * np.eye(6)
+    assert directions.shape == (6, 2)
+    assert strengths[0] > strengths[1]
+    np.testing.assert_allclose(between @ between.T @ directions, ridged @ directions * strengths**2, atol=1e-9)
+    np.testing.assert_allclose(directions.T @ ridged @ directions, np.eye(2), atol=1e-9)
+
+
+def test_symmetric_root_of_inverse_of_a_singular_matrix():
+    factor = np.random.default_rng(0).normal(size=(5, 3))
+    matrix = factor @ factor.T
+    root = symmetric_root_of_inverse(matrix)
+    np.testing.assert_allclose(root, root.T)
+    np.testing.assert_allclose(root @ root, np.linalg.pinv(matrix), atol=1e-9)
