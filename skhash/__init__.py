@@ -7,7 +7,7 @@ searched by Hamming distance (:mod:`skhash.neighbors`), and the ranking is score
 from typing import TYPE_CHECKING
 
 from .features import CNNFeatures, PixelFeatures
-from .hashers import ITQ, LSH, PCAH, SpectralHash
+from .hashers import ITQ, LSH, PCAH, MutualInformationHash, OnlineHadamardHash, SketchingHash, SpectralHash
 from .neighbors import HammingNearestNeighbors, HammingNearestNeighborsTransformer
 from .pipeline import RetrievalPipeline
 
@@ -25,8 +25,11 @@ __all__ = [
     "DeepUnsupervisedHasher",
     "HammingNearestNeighbors",
     "HammingNearestNeighborsTransformer",
+    "MutualInformationHash",
+    "OnlineHadamardHash",
     "PixelFeatures",
     "RetrievalPipeline",
+    "SketchingHash",
     "SpectralHash",
 ]
 

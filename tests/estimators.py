@@ -17,7 +17,10 @@ from skhash import (
     DeepUnsupervisedHasher,
     HammingNearestNeighbors,
     HammingNearestNeighborsTransformer,
+    MutualInformationHash,
+    OnlineHadamardHash,
     RetrievalPipeline,
+    SketchingHash,
     SpectralHash,
 )
 from skhash.features import CNNFeatures, PixelFeatures
@@ -59,7 +62,13 @@ def public_estimators():
 SMALL_INSTANCES = {
     ITQ: [ITQ(2, max_iter=5, random_state=0)],
     LSH: [LSH(2, random_state=0), LSH(13, orthogonal=True, random_state=0)],
+    MutualInformationHash: [MutualInformationHash(2, reservoir_size=20, random_state=0)],
+    OnlineHadamardHash: [OnlineHadamardHash(2, random_state=0), OnlineHadamardHash(11, random_state=0)],
     PCAH: [PCAH(2), PCAH(2, rotation="random", random_state=0)],
+    SketchingHash: [
+        SketchingHash(2, random_state=0),
+        SketchingHash(2, sketch_size=40, rotation="random", random_state=0),
+    ],
     SpectralHash: [SpectralHash(2), SpectralHash(11)],
     HammingNearestNeighbors: [HammingNearestNeighbors()],
     HammingNearestNeighborsTransformer: [

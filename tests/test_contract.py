@@ -300,9 +300,16 @@ def test_memory_order_of_the_training_rows_does_not_matter(hasher, fitted):
     np.testing.assert_array_equal(columns_first.project(np.asfortranarray(NEW)), fitted.project(NEW))
 
 
-# LSH draws any number of directions, a long direction gives SpectralHash several waves, and a network has any number of
-# outputs.
-WITHOUT_LIMIT = {"LSH", "SpectralHash", "DeepSupervisedHasher", "DeepUnsupervisedHasher"}
+# LSH draws any number of directions, a long direction gives SpectralHash several waves, and what learns by gradients
+# has any number of outputs.
+WITHOUT_LIMIT = {
+    "LSH",
+    "SpectralHash",
+    "DeepSupervisedHasher",
+    "DeepUnsupervisedHasher",
+    "MutualInformationHash",
+    "OnlineHadamardHash",
+}
 
 
 @every_hasher

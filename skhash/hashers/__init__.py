@@ -2,7 +2,10 @@
 
 from ._itq import ITQ
 from ._lsh import LSH
+from ._mutual_information import MutualInformationHash
+from ._online_hadamard import OnlineHadamardHash
 from ._pcah import PCAH
+from ._sketching import SketchingHash
 from ._spectral import SpectralHash
 
-__all__ = ["ITQ", "LSH", "PCAH", "SpectralHash"]
+__all__ = ["ITQ", "LSH", "PCAH", "MutualInformationHash", "OnlineHadamardHash", "SketchingHash", "SpectralHash"]
