@@ -46,8 +46,8 @@ class MutualInformationHash(OnlineHasher):
     slope : float, default=10.0
         :math:`A`, slope of the relaxed codes.
 
-    learning_rate : float, default=1.0
-        Step along the gradient.
+    learning_rate : float, default=10.0
+        Step along the gradient; for the average of ten rows, this is the authors' step of 1 for each.
 
     batch_size : int, default=10
         Rows whose gradients are averaged for a step.
@@ -136,7 +136,7 @@ class MutualInformationHash(OnlineHasher):
         threshold=0.0,
         n_bins=16,
         slope=10.0,
-        learning_rate=1.0,
+        learning_rate=10.0,
         batch_size=10,
         max_iter=1,
         random_state=None,
