@@ -19,8 +19,6 @@ Each training adds a line to RUN.jsonl; a run that was stopped goes on where it 
 
 import argparse
 import inspect
-import json
-import os
 import platform
 import statistics
 import sys
@@ -28,6 +26,7 @@ import time
 
 import numpy as np
 import torch
+from _runs import Run, drop_incomplete_line
 from joblib import Parallel, delayed
 from shallow_cifar10 import load
 from sklearn.linear_model import LogisticRegression
@@ -68,39 +67,6 @@ MAIN_WEIGHTS = {
 
 ONE_HOT = "classifier, one-hot"
 BASELINES = ("PCAH, random rotation", "ITQ", ONE_HOT)
-
-
-class Run:
-    """The lines of a file, each the outcome of a task; a task that has one is not done again."""
-
-    def __init__(self, path):
-        self.path = path
-        self.rows = {}
-        if os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
-                # What follows the last line break is incomplete.
-                lines = file.read().split("\n")[:-1]
-            self.rows = {self._key(row["task"]): row for row in map(json.loads, lines)}
-
-    @staticmethod
-    def _key(task):
-        return json.dumps(task, sort_keys=True)
-
-    def get(self, task, function):
-        """Look up the outcome of a task, or do it and add a line."""
-        key = self._key(task)
-        if key not in self.rows:
-            self.rows[key] = {"task": task, **function()}
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(self.rows[key]) + "\n")
-        return self.rows[key]
-
-
-def drop_incomplete_line(path):
-    """Cut off what a run that was killed had written of a line."""
-    if os.path.exists(path):
-        with open(path, "r+b") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def say(message):

@@ -27,8 +27,11 @@ from skhash import (
     KernelSupervisedHash,
     KMeansHash,
     LDAHash,
+    MutualInformationHash,
+    OnlineHadamardHash,
     RetrievalPipeline,
     ShiftInvariantKernelLSH,
+    SketchingHash,
     SpectralHash,
     SphericalHash,
     SupervisedDiscreteHash,
@@ -82,13 +85,14 @@ SMALL_INSTANCES = {
         InductiveManifoldHash(2, embedding=embedding, n_anchors=80, random_state=0)
         for embedding in ("spectral", "tsne")
     ],
-    ITQ: [ITQ(2, max_iter=5, random_state=0)],
     KMeansHash: [KMeansHash(2, max_iter=5), KMeansHash(2, bits_per_subspace=1, max_iter=5)],
     CCAITQ: [CCAITQ(2, max_iter=5, random_state=0)],
     DiscriminantITQ: [DiscriminantITQ(2, random_state=0), DiscriminantITQ(2, ridge="auto", random_state=0)],
     ITQ: [ITQ(2, max_iter=5, random_state=0)],
     LDAHash: [LDAHash(2)],
     LSH: [LSH(2, random_state=0), LSH(13, orthogonal=True, random_state=0)],
+    MutualInformationHash: [MutualInformationHash(2, reservoir_size=20, random_state=0)],
+    OnlineHadamardHash: [OnlineHadamardHash(2, random_state=0), OnlineHadamardHash(11, random_state=0)],
     PCAH: [PCAH(2), PCAH(2, rotation="random", random_state=0)],
     SupervisedDiscreteHash: [
         SupervisedDiscreteHash(2, random_state=0),
@@ -98,6 +102,10 @@ SMALL_INSTANCES = {
     ColumnSampledHash: [
         ColumnSampledHash(2, random_state=0),
         ColumnSampledHash(2, classifier="kernel", random_state=0),
+    ],
+    SketchingHash: [
+        SketchingHash(2, random_state=0),
+        SketchingHash(2, sketch_size=40, rotation="random", random_state=0),
     ],
     SpectralHash: [SpectralHash(2), SpectralHash(11)],
     HammingNearestNeighbors: [HammingNearestNeighbors()],

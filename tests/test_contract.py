@@ -313,6 +313,8 @@ WITHOUT_LIMIT = {
     "InductiveManifoldHash",
     "KernelSupervisedHash",
     "LSH",
+    "MutualInformationHash",
+    "OnlineHadamardHash",
     "ShiftInvariantKernelLSH",
     "SpectralHash",
     "SphericalHash",

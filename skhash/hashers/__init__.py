@@ -12,9 +12,12 @@ from ._kmeans import KMeansHash
 from ._ksh import KernelSupervisedHash
 from ._lda_hash import LDAHash
 from ._lsh import LSH
+from ._mutual_information import MutualInformationHash
+from ._online_hadamard import OnlineHadamardHash
 from ._pcah import PCAH
 from ._sdh import SupervisedDiscreteHash
 from ._shift_invariant import ShiftInvariantKernelLSH
+from ._sketching import SketchingHash
 from ._spectral import SpectralHash
 from ._spherical import SphericalHash
 
@@ -32,7 +35,10 @@ __all__ = [
     "KMeansHash",
     "KernelSupervisedHash",
     "LDAHash",
+    "MutualInformationHash",
+    "OnlineHadamardHash",
     "ShiftInvariantKernelLSH",
+    "SketchingHash",
     "SpectralHash",
     "SphericalHash",
     "SupervisedDiscreteHash",

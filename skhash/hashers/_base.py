@@ -13,6 +13,7 @@ from .._sklearn import Interval, fit_context
 from .._validation import all_finite, check_features, check_finite
 from ..codes import code_width, pack_bits
 from ._blocks import apply_to_rows, float_dtype
+from ._linear_algebra import principal_components
 from ._statistics import RunningStatistics, check_finite_statistics
 
 
@@ -61,10 +62,14 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             If a parameter is out of its range, `X` holds NaN or infinity or fewer than two rows, or the data cannot
             support `n_bits` bits.
         """
+        return self._fit_first(X, y)
+
+    def _fit_first(self, X, *labels):
+        """Check the rows that come first, and learn from them."""
         if isinstance(self.n_bits, bool):
             raise ValueError(f"{type(self).__name__}: n_bits={self.n_bits} must be an integer >= 1.")
         X = self._check_training_rows(X)
-        self._fit(X, y)
+        self._fit(X, *labels)
         self.n_bits_ = int(self.n_bits)
         return self
 
@@ -136,6 +141,11 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _check_more_rows(self, X):
         """Check training rows that come after others."""
+        if self.n_bits != self.n_bits_:
+            raise ValueError(
+                f"{type(self).__name__}: n_bits={self.n_bits} differs from the {self.n_bits_} bits fitted so far; "
+                "call fit to start again."
+            )
         X = self._check_features(X, reset=False)
         check_finite(self, X)
         return X
@@ -194,14 +204,13 @@ class SupervisedHasher(BaseHasher, metaclass=ABCMeta):
         """
         return super().fit(X, y)
 
-    def _fit(self, X, y):
-        targets = self._check_targets(X, y)
+    def _fit(self, X, y, classes=None):
+        targets = self._encode_labels(X, y, classes)
         self.classes_ = targets.classes
         self._fit_labelled(X, targets)
 
-    def _check_targets(self, X, y):
-        name = type(self).__name__
-        targets = encode_labels(name, y)
+    def _encode_labels(self, X, y, classes=None):
+        name, targets = type(self).__name__, encode_labels(type(self).__name__, y, classes)
         n_labels = len(targets.indicators)
         if n_labels != X.shape[0]:
             raise ValueError(f"{name}: X has {X.shape[0]} rows and y {n_labels}; pass one label per row.")
@@ -225,9 +234,7 @@ class LinearMap:
         self._offsets = mean @ self._weights
 
     def _project_rows(self, X):
-        projections = X @ self._weights.astype(X.dtype, copy=False)
-        projections -= self._offsets.astype(X.dtype, copy=False)
-        return projections
+        return linear_projections(X, self._weights, self._offsets)
 
 
 class LinearHasher(LinearMap, BaseHasher, metaclass=ABCMeta):
@@ -244,13 +251,14 @@ class LinearHasher(LinearMap, BaseHasher, metaclass=ABCMeta):
         """Learn W from the statistics; `X` are the rows that came last, `previous_weights` W before them or None."""
 
     def _fit(self, X, y):
-        self._learn(X, RunningStatistics.from_rows(X, with_scatter=self._with_scatter), previous_weights=None)
+        self._learn(X, self._statistics_of(X), previous_weights=None)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
         """Go on learning with more rows, as if all had come at once where the method allows it.
 
-        Stored codes are not updated: hash the database again, or keep the hasher as it is while codes are in use.
+        Stored codes are not updated: hash the database again, or have the hash functions kept, by
+        ``keep_hash_functions=True`` where there is such a parameter.
 
         Parameters
         ----------
@@ -272,15 +280,16 @@ class LinearHasher(LinearMap, BaseHasher, metaclass=ABCMeta):
         """
         if not hasattr(self, "n_bits_"):
             return self.fit(X, y)
-        if self.n_bits != self.n_bits_:
-            raise ValueError(
-                f"{type(self).__name__}: n_bits={self.n_bits} differs from the {self.n_bits_} bits fitted so far; "
-                "call fit to start again."
-            )
         X = self._check_more_rows(X)
-        new = RunningStatistics.from_rows(X, with_scatter=self._with_scatter)
-        self._learn(X, self.statistics_.merge(new), previous_weights=self._weights)
+        self._update(X, self.statistics_.merge(self._statistics_of(X)))
         return self
+
+    def _statistics_of(self, X):
+        return RunningStatistics.from_rows(X, with_scatter=self._with_scatter)
+
+    def _update(self, X, statistics):
+        """Go on from the statistics of all rows, of which `X` came last."""
+        self._learn(X, statistics, previous_weights=self._weights)
 
     def _learn(self, X, statistics, previous_weights):
         check_finite_statistics(self, statistics)
@@ -293,3 +302,55 @@ class LinearHasher(LinearMap, BaseHasher, metaclass=ABCMeta):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+class PrincipalComponentHasher(LinearHasher, metaclass=ABCMeta):
+    """Base of linear hashers on principal components, which keep their hash functions over `partial_fit` when asked.
+
+    A subclass has the parameter `keep_hash_functions`, and sets ``components_`` to orthonormal directions.
+    """
+
+    _parameter_constraints: dict = {**LinearHasher._parameter_constraints, "keep_hash_functions": ["boolean"]}
+
+    def _update(self, X, statistics):
+        if not self.keep_hash_functions:
+            super()._update(X, statistics)
+            return
+        check_finite_statistics(self, statistics)
+        self.statistics_ = statistics
+
+    def _decompose(self, statistics, n_components):
+        return principal_components(statistics, n_components)
+
+    @property
+    def kept_variance_ratio_(self):
+        """Variance of all rows seen along the components in use, as a share of what the best ones would have."""
+        check_is_fitted(self)
+        _, best = self._decompose(self.statistics_, self.n_bits_)
+        kept = self.statistics_.variances_along(self.components_.astype(np.float64))
+        # Rounding errors may put the share of the best components a little above 1.
+        return float(min(kept.sum() / best.sum(), 1.0))
+
+
+def linear_projections(X, weights, offsets):
+    """Compute ``X W - offsets`` in the dtype of the rows.
+
+    Parameters
+    ----------
+    X : {ndarray of shape (..., n_features), CSR matrix}
+        Rows.
+
+    weights : ndarray of shape (n_features, n_bits)
+        W.
+
+    offsets : ndarray of shape (n_bits,)
+        What is subtracted.
+
+    Returns
+    -------
+    projections : ndarray of shape (..., n_bits)
+        Of the dtype of `X`.
+    """
+    projections = X @ weights.astype(X.dtype, copy=False)
+    projections -= offsets.astype(X.dtype, copy=False)
+    return projections

@@ -198,7 +198,7 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
                 "to start again."
             )
         X = self._check_more_rows(X)
-        targets = self._check_targets(X, y)
+        targets = self._encode_labels(X, y)
         classes = self._join_classes(targets)
         centers = np.zeros((len(classes), self.n_bits_), dtype=np.int8)
         known = np.searchsorted(classes, self.classes_)

@@ -7,7 +7,7 @@ from scipy import sparse
 from sklearn.utils import check_random_state
 
 from .._sklearn import Interval
-from ._base import LinearHasher
+from ._base import PrincipalComponentHasher
 from ._blocks import apply_to_rows, float_dtype, map_in_order, stack, stacks_of
 from ._linear_algebra import procrustes_rotation, random_rotation, supported_components
 
@@ -15,7 +15,7 @@ from ._linear_algebra import procrustes_rotation, random_rotation, supported_com
 _FEW_CHANGES = 1 / 64
 
 
-class ITQ(LinearHasher):
+class ITQ(PrincipalComponentHasher):
     r"""Hash with principal components rotated to the nearest corners of the hypercube.
 
     Finds the orthogonal :math:`R` that brings the centred principal components :math:`V = (X - \mu) W` closest to
@@ -34,6 +34,11 @@ class ITQ(LinearHasher):
 
     max_iter : int, default=50
         Number of turns.
+
+    keep_hash_functions : bool, default=False
+        Whether `partial_fit` leaves the hash functions as they are, so that stored codes stay valid, and only goes on
+        with the statistics. It may be switched on and off at any time; the first call after it was switched off moves
+        the hash functions to where all rows seen put them, the kept time included.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the rotation that the first turn starts from.
@@ -54,10 +59,15 @@ class ITQ(LinearHasher):
         Number of turns taken.
 
     mean_ : ndarray of shape (n_features,)
-        Mean of the training features.
+        Mean of the training features; of those before the hash functions were kept.
 
     statistics_ : RunningStatistics
-        Number, mean and scatter matrix of the rows seen, what `partial_fit` continues from.
+        Number, mean and scatter matrix of all rows seen, what `partial_fit` continues from.
+
+    kept_variance_ratio_ : float
+        Variance of all rows seen along `components_`, divided by the variance along as many principal components of
+        all rows seen: 1 where hashing the database again has nothing to gain from better directions. It says nothing
+        of a mean that has moved: compare `mean_` with ``statistics_.mean``. Computed when it is read.
 
     n_bits_ : int
         Code length.
@@ -93,21 +103,22 @@ class ITQ(LinearHasher):
     """
 
     _parameter_constraints: dict = {
-        **LinearHasher._parameter_constraints,
+        **PrincipalComponentHasher._parameter_constraints,
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, n_bits=32, *, max_iter=50, random_state=None):
+    def __init__(self, n_bits=32, *, max_iter=50, keep_hash_functions=False, random_state=None):
         self.n_bits = n_bits
         self.max_iter = max_iter
+        self.keep_hash_functions = keep_hash_functions
         self.random_state = random_state
 
     def _solve(self, X, statistics, previous_weights):
         components, _ = supported_components(self, self.n_bits, statistics)
         if previous_weights is None:
             start = random_rotation(self.n_bits, check_random_state(self.random_state))
-            projections = self._centred_projections(X, statistics.mean, components)
+            projections = centred_projections(X, statistics.mean, components)
             rotation, self.quantization_errors_ = learn_rotation(projections, start, self.max_iter)
             self.n_iter_ = self.max_iter
         else:
@@ -116,11 +127,29 @@ class ITQ(LinearHasher):
         self.rotation_ = rotation
         return components.T @ rotation
 
-    def _centred_projections(self, X, mean, components):
-        """Compute V."""
-        dtype = float_dtype(X)
-        weights, offsets = components.T.astype(dtype), (mean @ components.T).astype(dtype)
-        return apply_to_rows(lambda rows: rows @ weights - offsets, X, len(components), dtype)
+
+def centred_projections(X, mean, components):
+    """Compute V, the principal components of rows.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+        Rows.
+
+    mean : ndarray of shape (n_features,)
+        What is subtracted from them.
+
+    components : ndarray of shape (n_components, n_features)
+        Directions.
+
+    Returns
+    -------
+    projections : ndarray of shape (n_samples, n_components)
+        Of `float_dtype(X)`.
+    """
+    dtype = float_dtype(X)
+    weights, offsets = components.T.astype(dtype), (mean @ components.T).astype(dtype)
+    return apply_to_rows(lambda rows: rows @ weights - offsets, X, len(components), dtype)
 
 
 def learn_rotation(projections, rotation, n_turns):

@@ -39,14 +39,29 @@ def principal_components(statistics, n_components):
             statistics.scatter / (statistics.n_samples - 1),
             subset_by_index=[n_features - n_components, n_features - 1],
         )
-    components, variances = vectors[:, ::-1].T, variances[::-1].copy()
+    components, variances = with_fixed_signs(vectors[:, ::-1].T), variances[::-1].copy()
+    variances[variances <= variances[0] * rounding(statistics)] = 0
+    return components, variances
+
+
+def with_fixed_signs(components):
+    """Turn directions so that the entry of largest magnitude of each is positive.
+
+    Parameters
+    ----------
+    components : ndarray of shape (n_components, n_features)
+        Directions, none of them zero.
+
+    Returns
+    -------
+    components : ndarray of shape (n_components, n_features)
+        A C-contiguous copy.
+    """
     largest = np.abs(components).argmax(axis=1)
-    components *= np.sign(components[np.arange(n_components), largest])[:, None]
-    variances[variances <= variances[0] * _rounding(statistics)] = 0
-    return np.ascontiguousarray(components), variances
+    return np.ascontiguousarray(components * np.sign(components[np.arange(len(components)), largest])[:, None])
 
 
-def supported_components(estimator, n_bits, statistics):
+def supported_components(estimator, n_bits, statistics, decompose=principal_components):
     """Compute principal components, refusing more than there are directions in which the training data vary.
 
     Parameters
@@ -57,8 +72,11 @@ def supported_components(estimator, n_bits, statistics):
     n_bits : int
         Number of principal components that are needed.
 
-    statistics : RunningStatistics
-        With a scatter matrix.
+    statistics : RunningStatistics or FrequentDirections
+        With a scatter matrix, or what `decompose` takes.
+
+    decompose : callable, default=principal_components
+        Computes the components from the statistics.
 
     Returns
     -------
@@ -80,7 +98,7 @@ def supported_components(estimator, n_bits, statistics):
         )
     if n_bits >= n_samples:
         raise ValueError(f"{name}: n_bits={n_bits} must be < n_samples={n_samples}; pass more rows or use fewer bits.")
-    components, variances = principal_components(statistics, n_bits)
+    components, variances = decompose(statistics, n_bits)
     if not variances.all():
         raise ValueError(
             f"{name}: n_bits={n_bits} must be <= {np.count_nonzero(variances)}, the rank of the training data "
@@ -90,8 +108,19 @@ def supported_components(estimator, n_bits, statistics):
     return components, variances
 
 
-def _rounding(statistics):
-    """Relative size of the rounding errors of a scatter matrix."""
+def rounding(statistics):
+    """Return the relative size of the rounding errors of a scatter matrix.
+
+    Parameters
+    ----------
+    statistics : RunningStatistics or FrequentDirections
+        Of the rows.
+
+    Returns
+    -------
+    error : float
+        Share of the largest variance.
+    """
     return max(statistics.n_samples, len(statistics.mean)) * np.finfo(np.float64).eps
 
 
@@ -134,16 +163,16 @@ def orthonormal_rows(gaussian):
 
 
 def procrustes_rotation(cross_product):
-    """Find the orthogonal R that maximises ``trace(R cross_product)``.
+    """Find the R with orthonormal rows that maximises ``trace(R cross_product)``.
 
     Parameters
     ----------
-    cross_product : ndarray of shape (n, n)
-        ``B' V`` for the problem ``min ||B - V R||``.
+    cross_product : ndarray of shape (n_outputs, n)
+        ``B' V`` for the problem ``min ||B - V R||``, with at least as many rows as columns.
 
     Returns
     -------
-    rotation : ndarray of shape (n, n)
+    rotation : ndarray of shape (n, n_outputs)
         ``V_hat U'`` from the singular value decomposition ``cross_product = U S V_hat'``.
 
     References
@@ -152,7 +181,7 @@ def procrustes_rotation(cross_product):
     """
     # On matrices this small, starting BLAS threads costs more than they save.
     with single_threaded_blas():
-        u, _, v_transposed = linalg.svd(cross_product)
+        u, _, v_transposed = linalg.svd(cross_product, full_matrices=False)
         return v_transposed.T @ u.T
 
 

@@ -4,12 +4,12 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from .._sklearn import StrOptions
-from ._base import LinearHasher
+from ._base import PrincipalComponentHasher
 from ._blocks import float_dtype
 from ._linear_algebra import random_rotation, supported_components
 
 
-class PCAH(LinearHasher):
+class PCAH(PrincipalComponentHasher):
     r"""Hash with the signs of principal components.
 
     .. math:: b(x) = [R' W' (x - \mu) \ge 0]
@@ -26,6 +26,11 @@ class PCAH(LinearHasher):
     rotation : {"random"} or None, default=None
         Whether to rotate the components by a random orthogonal matrix.
 
+    keep_hash_functions : bool, default=False
+        Whether `partial_fit` leaves the hash functions as they are, so that stored codes stay valid, and only goes on
+        with the statistics. It may be switched on and off at any time; the first call after it was switched off moves
+        the hash functions to where all rows seen put them, the kept time included.
+
     random_state : int, RandomState instance or None, default=None
         Seed of the rotation; without a rotation nothing is random.
 
@@ -41,10 +46,15 @@ class PCAH(LinearHasher):
         Applied to the principal components; the identity without a rotation.
 
     mean_ : ndarray of shape (n_features,)
-        Mean of the training features.
+        Mean of the training features; of those before the hash functions were kept.
 
     statistics_ : RunningStatistics
-        Number, mean and scatter matrix of the rows seen, what `partial_fit` continues from.
+        Number, mean and scatter matrix of all rows seen, what `partial_fit` continues from.
+
+    kept_variance_ratio_ : float
+        Variance of all rows seen along `components_`, divided by the variance along as many principal components of
+        all rows seen: 1 where hashing the database again has nothing to gain from better directions. It says nothing
+        of a mean that has moved: compare `mean_` with ``statistics_.mean``. Computed when it is read.
 
     n_bits_ : int
         Code length.
@@ -75,14 +85,15 @@ class PCAH(LinearHasher):
     """
 
     _parameter_constraints: dict = {
-        **LinearHasher._parameter_constraints,
+        **PrincipalComponentHasher._parameter_constraints,
         "rotation": [StrOptions({"random"}), None],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, n_bits=32, *, rotation=None, random_state=None):
+    def __init__(self, n_bits=32, *, rotation=None, keep_hash_functions=False, random_state=None):
         self.n_bits = n_bits
         self.rotation = rotation
+        self.keep_hash_functions = keep_hash_functions
         self.random_state = random_state
 
     def _solve(self, X, statistics, previous_weights):

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import gen_batches
 
-from ._blocks import block_of, map_in_order
+from ._blocks import block_of, map_in_order, single_threaded_blas
 
 # Large enough that the merge, n_features ** 2 operations a block, costs little beside the products.
 _BLOCK_ROWS = 4096
@@ -105,13 +105,35 @@ class RunningStatistics:
             Statistics of all rows.
         """
         n_samples = self.n_samples + other.n_samples
-        difference = other.mean - self.mean
-        mean = self.mean + difference * (other.n_samples / n_samples)
-        if self.scatter is None or other.scatter is None:
-            return RunningStatistics(n_samples, mean, None)
         weight = self.n_samples * other.n_samples / n_samples
-        scatter = self.scatter + other.scatter + weight * np.outer(difference, difference)
+        # What overflows here is refused by `check_finite_statistics`.
+        with np.errstate(over="ignore", invalid="ignore"):
+            difference = other.mean - self.mean
+            mean = self.mean + difference * (other.n_samples / n_samples)
+            if self.scatter is None or other.scatter is None:
+                return RunningStatistics(n_samples, mean, None)
+            scatter = self.scatter + other.scatter + weight * np.outer(difference, difference)
         return RunningStatistics(n_samples, mean, scatter)
+
+    def variances_along(self, components):
+        """Compute the variances of the rows along directions.
+
+        Parameters
+        ----------
+        components : ndarray of shape (n_components, n_features)
+            Rows of unit length.
+
+        Returns
+        -------
+        variances : ndarray of shape (n_components,)
+            With the divisor ``n_samples - 1``.
+        """
+        with single_threaded_blas():
+            return np.einsum("ij,ij->i", components @ self.scatter, components) / (self.n_samples - 1)
+
+    def is_finite(self):
+        """Tell whether no product overflowed."""
+        return bool(np.isfinite(self.mean).all() and (self.scatter is None or np.isfinite(self.scatter).all()))
 
 
 def check_finite_statistics(estimator, statistics):
@@ -122,7 +144,7 @@ def check_finite_statistics(estimator, statistics):
     estimator : estimator
         Named in the error.
 
-    statistics : RunningStatistics
+    statistics : RunningStatistics or FrequentDirections
         Of the training features.
 
     Raises
@@ -130,8 +152,7 @@ def check_finite_statistics(estimator, statistics):
     ValueError
         If the mean or the scatter matrix is not finite.
     """
-    scatter = statistics.scatter
-    if not np.isfinite(statistics.mean).all() or (scatter is not None and not np.isfinite(scatter).all()):
+    if not statistics.is_finite():
         raise overflow_error(estimator)
 
 

@@ -109,3 +109,19 @@ def test_collapsed_rank_is_refused_with_the_rank():
     X = rng.randn(50, 3) @ rng.randn(3, 10)
     with pytest.raises(ValueError, match="ITQ: n_bits=4 must be <= 3, the rank of the training data"):
         ITQ(4).fit(X)
+
+
+def test_kept_hash_functions_give_the_same_bits_while_statistics_go_on():
+    by_class = DIGITS[np.argsort(load_digits().target, kind="stable")]
+    hasher = ITQ(8, keep_hash_functions=True, random_state=0).fit(by_class[:200])
+    before, rotation = hasher.project(DIGITS), hasher.rotation_
+    for chunk in np.array_split(by_class[200:], 3):
+        hasher.partial_fit(chunk)
+        np.testing.assert_array_equal(hasher.project(DIGITS), before)
+    assert hasher.kept_variance_ratio_ < 0.85
+    np.testing.assert_array_equal(hasher.rotation_, rotation)
+    assert hasher.statistics_.n_samples == len(DIGITS)
+    # Switched off, the next rows bring the directions that all rows have.
+    hasher.set_params(keep_hash_functions=False).partial_fit(by_class[:20])
+    assert hasher.kept_variance_ratio_ == pytest.approx(1)
+    np.testing.assert_allclose(hasher.mean_, np.concatenate([by_class, by_class[:20]]).mean(axis=0))

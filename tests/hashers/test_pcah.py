@@ -64,3 +64,54 @@ def test_changed_n_bits_between_chunks_is_refused():
 def test_more_bits_than_the_data_support_are_refused(n_bits, rows, message):
     with pytest.raises(ValueError, match=message):
         PCAH(n_bits).fit(DIGITS[rows])
+
+
+def variance_ratio(hasher, X):
+    """Variance along the directions of a hasher, and along the best ones, by scikit-learn."""
+    kept = (X - X.mean(axis=0)) @ hasher.components_.T
+    return kept.var(axis=0).sum() / PCA(len(hasher.components_)).fit_transform(X).var(axis=0).sum()
+
+
+BY_CLASS = DIGITS[np.argsort(load_digits().target, kind="stable")]
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix])
+def test_kept_hash_functions_give_the_same_bits_while_statistics_go_on(container):
+    hasher = PCAH(8, rotation="random", keep_hash_functions=True, random_state=0).fit(container(BY_CLASS[:200]))
+    before = hasher.project(DIGITS)
+    assert hasher.kept_variance_ratio_ == pytest.approx(1)
+    for chunk in np.array_split(BY_CLASS[200:], 5):
+        hasher.partial_fit(container(chunk))
+        np.testing.assert_array_equal(hasher.project(DIGITS), before)
+    np.testing.assert_allclose(hasher.mean_, BY_CLASS[:200].mean(axis=0))
+    np.testing.assert_allclose(hasher.statistics_.mean, DIGITS.mean(axis=0))
+    assert hasher.statistics_.n_samples == len(DIGITS)
+
+
+def test_ratio_says_what_better_directions_would_gain():
+    hasher = PCAH(8, keep_hash_functions=True).fit(BY_CLASS[:200])
+    ratios = []
+    for chunk in np.array_split(BY_CLASS[200:], 5):
+        hasher.partial_fit(chunk)
+        ratios.append(hasher.kept_variance_ratio_)
+    assert ratios[-1] == pytest.approx(variance_ratio(hasher, BY_CLASS))
+    # The first chunk holds zeros and ones only.
+    assert ratios[-1] < 0.85
+
+
+def test_nothing_is_lost_by_having_kept_the_hash_functions():
+    hasher = PCAH(8, keep_hash_functions=True).fit(BY_CLASS[:200]).partial_fit(BY_CLASS[200:1500])
+    hasher.set_params(keep_hash_functions=False).partial_fit(BY_CLASS[1500:])
+    np.testing.assert_allclose(hasher.project(DIGITS), PCAH(8).fit(DIGITS).project(DIGITS), atol=1e-8)
+    assert hasher.kept_variance_ratio_ == pytest.approx(1)
+
+
+def test_rows_that_overflow_are_refused_while_hash_functions_are_kept():
+    hasher = PCAH(8, keep_hash_functions=True).fit(DIGITS)
+    with pytest.raises(ValueError, match="PCAH: features are so large that their products overflow"):
+        hasher.partial_fit(DIGITS * 1e307)
+    assert hasher.statistics_.n_samples == len(DIGITS)
+
+
+def test_unfitted_hasher_has_no_ratio():
+    assert not hasattr(PCAH(8), "kept_variance_ratio_")
