@@ -76,6 +76,10 @@ class ClassStatistics:
             scatter -= (offsets * weights[:, None]).T @ offsets
         return cls(weights, np.where(weights[:, None] > 0, offsets + origin, 0), scatter)
 
+    def is_finite(self):
+        """Tell whether no product overflowed."""
+        return bool(np.isfinite(self.means).all() and np.isfinite(self.scatter_within).all())
+
     @property
     def n_samples(self):
         """Number of labelled rows."""
