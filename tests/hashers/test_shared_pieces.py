@@ -206,7 +206,9 @@ def test_anchor_kernel_is_the_gaussian_of_distances_to_training_rows():
 
 def test_class_statistics_in_single_precision_and_spread():
     exact, single = (ClassStatistics.from_rows(X, INDICATORS, dtype=dtype) for dtype in (np.float64, np.float32))
-    np.testing.assert_allclose(single.scatter_within, exact.scatter_within, rtol=1e-5, atol=1e-4)
+    # Within is total less between, so that single precision errs by a share of the total.
+    error = np.abs(single.scatter_within - exact.scatter_within).max()
+    assert 0 < error < 10 * np.finfo(np.float32).eps * np.trace(exact.scatter)
     np.testing.assert_allclose(exact.scatter, (X - X.mean(axis=0)).T @ (X - X.mean(axis=0)))
     spread = exact.spread([4, 0, 2], 5)
     np.testing.assert_array_equal(spread.means[[4, 0, 2]], exact.means)
