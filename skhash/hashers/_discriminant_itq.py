@@ -233,8 +233,8 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
         between = (offsets * np.sqrt(shares)[:, None]).T
         if not np.abs(between).max() > 1e-12:
             raise ValueError(
-                f"DiscriminantITQ: the {len(present)} classes of the labelled rows have the same mean direction; pass "
-                "rows of at least two classes that differ."
+                f"DiscriminantITQ: scaled to norm 1, the {len(present)} classes of the labelled rows have the same mean "
+                f"in all n_features={len(statistics.scatter_within)}; pass rows of at least two classes that differ."
             )
         within = statistics.scatter_within / statistics.n_samples
         if not np.trace(within) > 1e-12:

@@ -160,8 +160,12 @@ def test_norms_do_not_matter_and_rows_of_zeros_have_codes():
 @pytest.mark.parametrize(
     ("X", "y", "message"),
     [
-        (DIGITS, np.zeros(len(DIGITS), dtype=int), "the 1 classes of the labelled rows have the same mean direction"),
-        (np.ones((4, 3)), [0, 0, 1, 1], "the 2 classes of the labelled rows have the same mean direction"),
+        (
+            DIGITS,
+            np.zeros(len(DIGITS), dtype=int),
+            "scaled to norm 1, the 1 classes of the labelled rows have the same mean",
+        ),
+        (np.ones((4, 3)), [0, 0, 1, 1], "scaled to norm 1, the 2 classes of the labelled rows have the same mean"),
         (np.repeat(np.eye(2), 2, axis=0), [0, 0, 1, 1], "all rows of a class are equal but for their norm"),
     ],
     ids=["one-class", "equal-rows", "equal-in-classes"],
