@@ -9,7 +9,8 @@ the database is the images that have arrived. Queries of a class without any yet
 The name of a method says what becomes of the codes in the database:
 
 - "all anew": after each chunk, all images are hashed again.
-- "kept": an image is hashed once, when it arrives.
+- "kept": an image is hashed once, when it arrives, by a hasher that has just learned from it. A hasher that learns from
+  labels then knows the image better than later, so that kept codes can even win over new ones.
 - "trigger": all are hashed again when the hasher says so, by a larger `n_updates_`.
 - "refit": a new hasher is fitted to all images that have arrived, at each measurement only, and all are hashed again.
 
@@ -48,7 +49,11 @@ METHODS = {
     ),
 }
 
-ORDERS = ("random order", "one class after the other")
+TITLES = {
+    "random order": "Images arrive in random order",
+    "one class after the other": "Classes arrive one after the other",
+}
+ORDERS = tuple(TITLES)
 
 
 def load(path):
@@ -145,12 +150,13 @@ def draw(rows, path, n_bits):
             axis.plot(
                 images, curve, styles[policy], color=colors[name.split(",")[0]], marker=".", linewidth=1.8, label=name
             )
-        axis.set_title(f"Images arrive in {order}" if order == ORDERS[0] else f"Images arrive {order}")
+        axis.set_title(TITLES[order])
         axis.set_xlabel("images seen, thousands")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(f"mAP@ALL, {n_bits} bits")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False)
+    # Of both panels, each name once.
+    lines = {line.get_label(): line for axis in axes for line in axis.get_lines()}
+    figure.legend([lines[name] for name in METHODS if name in lines], loc="outside right center", frameon=False)
     figure.savefig(path, dpi=130)
 
 

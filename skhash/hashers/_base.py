@@ -141,14 +141,16 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _check_more_rows(self, X):
         """Check training rows that come after others."""
+        X = self._check_features(X, reset=False)
+        check_finite(self, X)
+        return X
+
+    def _check_same_n_bits(self):
         if self.n_bits != self.n_bits_:
             raise ValueError(
                 f"{type(self).__name__}: n_bits={self.n_bits} differs from the {self.n_bits_} bits fitted so far; "
                 "call fit to start again."
             )
-        X = self._check_features(X, reset=False)
-        check_finite(self, X)
-        return X
 
     def _check_features(self, X, *, reset, ensure_min_samples=1):
         accept_sparse = self.__sklearn_tags__().input_tags.sparse
@@ -280,6 +282,7 @@ class LinearHasher(LinearMap, BaseHasher, metaclass=ABCMeta):
         """
         if not hasattr(self, "n_bits_"):
             return self.fit(X, y)
+        self._check_same_n_bits()
         X = self._check_more_rows(X)
         self._update(X, self.statistics_.merge(self._statistics_of(X)))
         return self

@@ -92,6 +92,7 @@ class OnlineHasher(SupervisedHasher, metaclass=ABCMeta):
         """
         if not hasattr(self, "n_bits_"):
             return self._fit_first(X, y, classes)
+        self._check_same_n_bits()
         X = self._check_more_rows(X)
         known = self._known_classes(y, classes)
         targets = self._encode_labels(X, y, known)

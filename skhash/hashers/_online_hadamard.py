@@ -76,7 +76,9 @@ class OnlineHadamardHash(OnlineHasher):
     Stored codes: a new class takes a free codeword, and all others stay as they are, bit for bit. So a new class is no
     reason to hash a database again: its codes and those to come are drawn to the same codewords. But W moves with
     every call of `partial_fit`, by little when many rows have been seen, and codes of the same image differ by the
-    bits that it moved across 0.
+    bits that it moved across 0. And W forgets: after thousands of rows without a class, new images of it are hashed
+    worse, whether the database is hashed again or not. Where classes arrive one after the other, mix rows of earlier
+    ones into the chunks.
 
     With 2R codewords for R rows, a stream may bring more classes than there are. Name all of them by `classes` in
     the first call, and the matrix is large enough.
