@@ -236,7 +236,7 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
         if not np.abs(between).max() > 1e-12:
             raise ValueError(
                 f"DiscriminantITQ: scaled to norm 1, the {len(present)} classes of the labelled rows have the same "
-                f"mean in all n_features={len(statistics.scatter_within)}; pass rows of at least two classes that differ."
+                f"mean in all n_features={len(statistics.scatter_within)}; pass rows of classes that differ."
             )
         within = statistics.scatter_within / statistics.n_samples
         if not np.trace(within) > 1e-12:
