@@ -1,5 +1,6 @@
 """Discriminant directions rotated to codewords that are certified to be far apart."""
 
+from copy import deepcopy
 from functools import reduce
 from numbers import Real
 
@@ -159,7 +160,8 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
         # The statistics of a fit that went before.
         vars(self).pop("ridge_scores_", None)
         if self.ridge == "auto":
-            ridge, scores = self._choose_ridge(X, targets, random_state)
+            # A copy, so that the codes are those of the same ridge given by hand.
+            ridge, scores = self._choose_ridge(X, targets, deepcopy(random_state))
             if scores:
                 self.ridge_scores_ = scores
         else:
@@ -233,8 +235,8 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
         between = (offsets * np.sqrt(shares)[:, None]).T
         if not np.abs(between).max() > 1e-12:
             raise ValueError(
-                f"DiscriminantITQ: scaled to norm 1, the {len(present)} classes of the labelled rows have the same mean "
-                f"in all n_features={len(statistics.scatter_within)}; pass rows of at least two classes that differ."
+                f"DiscriminantITQ: scaled to norm 1, the {len(present)} classes of the labelled rows have the same "
+                f"mean in all n_features={len(statistics.scatter_within)}; pass rows of classes that differ."
             )
         within = statistics.scatter_within / statistics.n_samples
         if not np.trace(within) > 1e-12:

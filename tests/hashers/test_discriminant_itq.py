@@ -76,7 +76,7 @@ def test_auto_takes_the_ridge_with_the_largest_sum_of_both_scores():
     assert list(scores) == [0.1, 0.3, 1.0, 3.0, 10.0]
     assert sum(scores[hasher.ridge_]) == max(map(sum, scores.values()))
     fixed = DiscriminantITQ(16, ridge=hasher.ridge_, random_state=0).fit(DIGITS[TRAIN], LABELS[TRAIN])
-    np.testing.assert_allclose(np.abs(fixed.components_), np.abs(hasher.components_))
+    np.testing.assert_array_equal(fixed.transform(DIGITS), hasher.transform(DIGITS))
     assert not hasattr(fixed, "ridge_scores_")
 
 
@@ -163,9 +163,9 @@ def test_norms_do_not_matter_and_rows_of_zeros_have_codes():
         (
             DIGITS,
             np.zeros(len(DIGITS), dtype=int),
-            "scaled to norm 1, the 1 classes of the labelled rows have the same mean",
+            "scaled to norm 1, the 1 classes of the labelled rows",
         ),
-        (np.ones((4, 3)), [0, 0, 1, 1], "scaled to norm 1, the 2 classes of the labelled rows have the same mean"),
+        (np.ones((4, 3)), [0, 0, 1, 1], "scaled to norm 1, the 2 classes of the labelled rows"),
         (np.repeat(np.eye(2), 2, axis=0), [0, 0, 1, 1], "all rows of a class are equal but for their norm"),
     ],
     ids=["one-class", "equal-rows", "equal-in-classes"],
