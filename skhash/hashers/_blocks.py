@@ -149,6 +149,25 @@ def block_of(X, rows):
     return np.ascontiguousarray(X[rows], dtype=float_dtype(X))
 
 
+def rows_at(X, positions):
+    """Take rows, without a copy where they are all of them.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+        Matrix.
+
+    positions : ndarray of shape (n,), dtype int
+        Different rows, ascending.
+
+    Returns
+    -------
+    rows : {ndarray, CSR matrix} of shape (n, n_features)
+        `X` itself, or a copy of some of its rows.
+    """
+    return X if len(positions) == X.shape[0] else X[positions]
+
+
 def stacks_of(n_samples):
     """Divide rows among stacks.
 

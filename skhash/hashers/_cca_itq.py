@@ -9,8 +9,8 @@ from sklearn.utils import check_random_state, gen_batches
 
 from .._sklearn import Interval
 from ._base import LinearMap, SupervisedHasher
-from ._blocks import apply_to_rows, block_of, float_dtype, map_in_order
-from ._itq import learn_rotation
+from ._blocks import block_of, float_dtype, map_in_order
+from ._itq import centred_projections, learn_rotation
 from ._linear_algebra import discriminant_directions, random_rotation, symmetric_root_of_inverse
 from ._statistics import RunningStatistics, check_finite_statistics
 
@@ -138,18 +138,13 @@ class CCAITQ(LinearMap, SupervisedHasher):
         self.correlations_ = correlations[: self.n_bits]
         # Of the covariance matrix, which is the scatter matrix over n.
         components = (directions[:, : self.n_bits] * (self.correlations_ * np.sqrt(len(rows)))).T
-        projections = self._projections(X[rows], mean, components)
+        # Of all rows, whose projections are few numbers: the labelled ones are not copied.
+        projections = centred_projections(X, mean, components)[rows]
         start = random_rotation(self.n_bits, check_random_state(self.random_state))[: len(components)]
         self.rotation_, self.quantization_errors_ = learn_rotation(projections, start, self.max_iter)
         self.n_iter_ = self.max_iter
         self.components_ = components.astype(float_dtype(X))
         self._set_linear_map(X, components.T @ self.rotation_, mean)
-
-    def _projections(self, X, mean, components):
-        """Compute V."""
-        dtype = float_dtype(X)
-        weights, offsets = components.T.astype(dtype), (mean @ components.T).astype(dtype)
-        return apply_to_rows(lambda rows: rows @ weights - offsets, X, len(components), dtype)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

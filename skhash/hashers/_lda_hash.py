@@ -7,7 +7,7 @@ from sklearn.utils import gen_batches
 
 from .._sklearn import Interval
 from ._base import LinearMap, SupervisedHasher
-from ._blocks import apply_to_rows, block_of, float_dtype, map_in_order
+from ._blocks import apply_to_rows, block_of, float_dtype, map_in_order, rows_at
 from ._linear_algebra import generalized_eigenvectors
 from ._statistics import RunningStatistics, check_finite_statistics
 
@@ -117,7 +117,7 @@ class LDAHash(LinearMap, SupervisedHasher):
                 f"LDAHash: n_bits={self.n_bits} must be <= n_features={n_features}; use fewer bits or DiscriminantITQ, "
                 "which has no limit."
             )
-        X, indicators = X[targets.labelled], targets.indicators[targets.labelled].astype(np.float64)
+        X, indicators = rows_at(X, targets.labelled), targets.indicators[targets.labelled].astype(np.float64)
         shares = indicators / indicators.sum(axis=1, keepdims=True)
         n_positive, n_negative = _count_pairs(shares)
         if n_positive < 1e-9 or n_negative < 1e-9:
