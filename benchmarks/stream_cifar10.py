@@ -156,7 +156,8 @@ def draw(rows, path, n_bits):
     axes[0].set_ylabel(f"mAP@ALL, {n_bits} bits")
     # Of both panels, each name once.
     lines = {line.get_label(): line for axis in axes for line in axis.get_lines()}
-    figure.legend([lines[name] for name in METHODS if name in lines], loc="outside right center", frameon=False)
+    handles = [lines[name] for name in METHODS if name in lines]
+    figure.legend(handles=handles, loc="outside right center", frameon=False)
     figure.savefig(path, dpi=130)
 
 
