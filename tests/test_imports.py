@@ -30,7 +30,10 @@ LOADED_BY_FUNCTIONS = {
     path
     for path in MODULES
     if path.name.startswith("_cnn_") or path.name == "_backbones.py" or path.is_relative_to(PACKAGE / "deep")
-} - {PACKAGE / "deep" / name for name in ("__init__.py", "_estimator.py", "_supervised.py", "_unsupervised.py")}
+} - {
+    PACKAGE / "deep" / name
+    for name in ("__init__.py", "_estimator.py", "_kinds.py", "_labels.py", "_supervised.py", "_unsupervised.py")
+}
 OPTIONAL = {
     "torch": ("_backbones", "features", "deep"),
     "skorch": ("deep",),

@@ -540,3 +540,28 @@ def _checked_tensors(data, metadata, path, advice):
         return safetensors.torch.load(data)
     except (SafetensorError, ValueError, RuntimeError, KeyError, TypeError, AssertionError) as error:
         raise CheckpointError(f"{path!r} is damaged or of a newer safetensors; {advice}.") from error
+
+
+def settings_of(part):
+    """List what names a part of a training: classes and plain settings, never addresses in memory.
+
+    Parameters
+    ----------
+    part : object
+        A module, an optimizer, a callable or None.
+
+    Returns
+    -------
+    settings : str or list
+        What `fingerprint_of` takes.
+    """
+    if not hasattr(part, "named_modules"):
+        return getattr(part, "__qualname__", type(part).__qualname__)
+    return [
+        [
+            name,
+            type(module).__qualname__,
+            {key: value for key, value in vars(module).items() if isinstance(value, str | int | float | None)},
+        ]
+        for name, module in part.named_modules()
+    ]

@@ -18,7 +18,6 @@ from .._images import (
     HOW_TO_SCALE,
     UnreadableImage,
     check_images,
-    is_pil_image,
     prefetch,
     raise_unreadable,
     read_or_report,
@@ -28,6 +27,7 @@ from .._sklearn import Interval, StrOptions
 from .._validation import all_finite
 from ..codes import pack_bits
 from ..hashers._base import BaseHasher
+from ._kinds import describe_rows, holds_images
 
 # Larger arrays of images, and files, are taken for photographs, which a pretrained backbone sees at this size.
 _SMALL_IMAGE, _BACKBONE_SIZE = 64, 160
@@ -247,16 +247,16 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
         if not holds_images(X):
             self._refuse_image_like(X)
             raise ValueError(
-                f"{type(self).__name__}: was fitted on images, got {_describe(X)}; pass uint8 images or paths, or fit "
-                "on features."
+                f"{type(self).__name__}: was fitted on images, got {describe_rows(X)}; pass uint8 images or paths, or "
+                "fit on features."
             )
         return check_images(X, name=type(self).__name__)
 
     def _refuse_images(self, X):
         if holds_images(X):
             raise ValueError(
-                f"{type(self).__name__}: was fitted on features, got images ({_describe(X)}); pass features, or fit on "
-                "images."
+                f"{type(self).__name__}: was fitted on features, got images ({describe_rows(X)}); pass features, or "
+                "fit on images."
             )
         self._refuse_image_like(X)
 
@@ -486,7 +486,7 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
         """Name the checkpoint of this very training: of the same data, settings and weights to begin with."""
         import torch
 
-        from ._checkpoints import fingerprint_of
+        from ._checkpoints import fingerprint_of, settings_of
 
         if not isinstance(self.random_state, Integral):
             raise ValueError(
@@ -497,7 +497,7 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
             *(version("skhash"), torch.__version__, type(self).__name__, self.n_bits),
             *(getattr(plan, name) for name in ("epochs", "batch_size", "lr", "seed", "lr_schedule", "patience")),
             *(plan.mixed_precision, str(net.device), torch.get_num_threads(), len(net.history)),
-            *(_settings_of(part) for part in (net.module_, net.criterion_, net.optimizer_, plan.augment)),
+            *(settings_of(part) for part in (net.module_, net.criterion_, net.optimizer_, plan.augment)),
             *(part.state_dict() for part in (net.module_, net.criterion_, net.optimizer_)),
             *inputs.identity(),
             told,
@@ -505,7 +505,7 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
         if plan.validation is not None:
             told_apart += [*plan.validation.inputs.identity(), plan.validation.labels]
         for term in plan.terms:
-            told_apart += [_settings_of(term), *term.identity()]
+            told_apart += [settings_of(term), *term.identity()]
         plan.fingerprint = fingerprint_of(*told_apart)
         folder = Path(self.checkpoint_dir)
         try:
@@ -597,46 +597,3 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
             f"{type(self).__name__}: features up to {abs(X).max():.3g} overflow in float32, in which networks compute; "
             "scale them, for example with sklearn.preprocessing.StandardScaler."
         )
-
-
-def holds_images(X):
-    """Tell images from features, without looking at more than the first.
-
-    Parameters
-    ----------
-    X : object
-        What the caller passed.
-
-    Returns
-    -------
-    images : bool
-        True for arrays of uint8 with 3 or 4 dimensions, and for containers of paths, PIL images or arrays of images.
-    """
-    if isinstance(X, str | os.PathLike):
-        return True
-    if isinstance(X, np.ndarray) and X.dtype.kind not in "OUT":
-        return X.ndim in (3, 4) and X.dtype == np.uint8
-    if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__") or not hasattr(X, "__iter__"):
-        return False
-    first = next(iter(X), None)
-    is_array = isinstance(first, np.ndarray) and first.ndim in (2, 3)
-    return is_array or isinstance(first, str | os.PathLike) or is_pil_image(first)
-
-
-def _describe(X):
-    shape = f" of shape {X.shape}" if hasattr(X, "shape") else f" of {len(X)}" if hasattr(X, "__len__") else ""
-    return f"{type(X).__name__}{shape}"
-
-
-def _settings_of(part):
-    """List what names a part of a training: classes and plain settings, never addresses in memory."""
-    if not hasattr(part, "named_modules"):
-        return getattr(part, "__qualname__", type(part).__qualname__)
-    return [
-        [
-            name,
-            type(module).__qualname__,
-            {key: value for key, value in vars(module).items() if isinstance(value, str | int | float | None)},
-        ]
-        for name, module in part.named_modules()
-    ]

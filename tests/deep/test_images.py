@@ -14,8 +14,8 @@ Image = pytest.importorskip("PIL.Image", reason="images are read with Pillow")
 from skhash import HammingNearestNeighbors, RetrievalPipeline  # noqa: E402
 from skhash.codes import pack_bits  # noqa: E402
 from skhash.deep import DeepSupervisedHasher, DeepUnsupervisedHasher  # noqa: E402
-from skhash.deep._estimator import holds_images  # noqa: E402
 from skhash.deep._inputs import ImageArray, ImageList, to_network  # noqa: E402
+from skhash.deep._kinds import holds_images  # noqa: E402
 from skhash.metrics import mean_average_precision, mean_average_precision_scorer  # noqa: E402
 
 
