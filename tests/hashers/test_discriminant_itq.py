@@ -174,3 +174,15 @@ def test_what_leaves_nothing_to_learn_is_refused_in_one_line(X, y, message):
     with pytest.raises(ValueError, match=f"DiscriminantITQ: {message}") as raised:
         DiscriminantITQ(4).fit(X, y)
     assert "\n" not in str(raised.value)
+
+
+def test_a_seeded_global_generator_of_numpy_changes_nothing_and_warns_of_nothing():
+    """SciPy warned of NumPy's global generator wherever somebody had seeded it."""
+    expected = DiscriminantITQ(16, random_state=0).fit(DIGITS, LABELS).transform(DIGITS)
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        np.random.seed(0)  # noqa: NPY002
+        codes = DiscriminantITQ(16, random_state=0).fit(DIGITS, LABELS).transform(DIGITS)
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+    np.testing.assert_array_equal(codes, expected)
