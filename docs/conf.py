@@ -80,7 +80,7 @@ def skip_foreign_members(app, what, name, member, skip, options):
 def escape_fitted_names(app, what, name, obj, options, lines):
     """Keep reStructuredText from reading a link into the type ``ndarray of shape (n_features_in_,)``."""
     for number, line in enumerate(lines):
-        lines[number] = re.sub(r"(of shape|or) \([^)`]*\)", lambda shape: re.sub(r"_(?=[,)])", r"\_", shape[0]), line)
+        lines[number] = re.sub(r"(of shape|or) \([^)`]*\)", lambda shape: re.sub(r"_(?=[,) ])", r"\_", shape[0]), line)
 
 
 def resolve_short_name(app, env, node, contnode):
