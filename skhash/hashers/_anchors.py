@@ -11,9 +11,6 @@ from sklearn.utils import check_random_state
 
 from ._blocks import block_of, float_dtype, map_in_order, single_threaded_blas, stacks_of
 
-# Centres of clusters nearer to each other than this part of their norm are one.
-_SAME_PLACE = 1e-5
-
 # Rows among which k-means looks for anchors, for each anchor.
 _ROWS_PER_ANCHOR = 50
 
@@ -55,8 +52,7 @@ def choose_anchors(X, n_anchors, random_state, *, method="random"):
         kmeans = MiniBatchKMeans(
             n_anchors, batch_size=4096, n_init=1, max_iter=20, random_state=random.randint(2**31 - 1)
         )
-        # In single precision, rounding would send rows to other clusters.
-        return kmeans.fit(sample.astype(np.float64)).cluster_centers_.astype(float_dtype(X))
+        return kmeans.fit(sample).cluster_centers_.astype(float_dtype(X))
 
 
 def squared_distances(rows, anchors):
@@ -230,15 +226,6 @@ def check_finite_distances(estimator, X):
         )
 
 
-def _without_copies(centres):
-    """Drop centres at the place of another one but for rounding, which decides between them otherwise."""
-    centres = np.unique(centres, axis=0)
-    exact = centres.astype(np.float64)
-    limit = _SAME_PLACE**2 * np.einsum("ij,ij->i", exact, exact).max()
-    copies = np.tril(squared_distances(exact, exact) <= limit, k=-1).any(axis=1)
-    return centres[~copies]
-
-
 @dataclass(frozen=True)
 class AnchorMap:
     """Map of rows to kernel weights on their nearest anchors, where centres of clusters of rows are the anchors.
@@ -287,7 +274,7 @@ class AnchorMap:
         """
         check_finite_distances(estimator, X)
         centres = choose_anchors(X, min(n_anchors, X.shape[0]), random, method="kmeans")
-        anchors = _without_copies(centres)
+        anchors = np.unique(centres, axis=0)
         n_nearest = min(n_nearest, len(anchors))
         return cls(anchors, n_nearest, neighbour_width(X, anchors, n_nearest, random))
 

@@ -8,7 +8,6 @@ from sklearn.datasets import make_blobs
 from skhash import ITQ, LSH
 from skhash.hashers._anchors import (
     AnchorMap,
-    _without_copies,
     check_finite_distances,
     choose_anchors,
     gaussian_kernel,
@@ -236,8 +235,3 @@ def test_symmetric_root_of_inverse_of_a_singular_matrix():
     root = symmetric_root_of_inverse(matrix)
     np.testing.assert_allclose(root, root.T)
     np.testing.assert_allclose(root @ root, np.linalg.pinv(matrix), atol=1e-9)
-
-
-def test_centres_at_the_same_place_but_for_rounding_are_one():
-    centres = np.array([[1.0, 2.0], [1.0 + 1e-9, 2.0], [3.0, 4.0], [3.0, 4.0], [1.001, 2.0]])
-    np.testing.assert_allclose(_without_copies(centres), [[1, 2], [1.001, 2], [3, 4]], atol=1e-8)
