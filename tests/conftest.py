@@ -1,5 +1,14 @@
+import threading
+
 import numpy as np
 import pytest
+
+
+@pytest.fixture
+def reading_threads():
+    """A function that lists the threads reading images which the test has started."""
+    before = set(threading.enumerate())
+    return lambda: [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("skhash-images")]
 
 
 @pytest.fixture

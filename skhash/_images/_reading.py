@@ -16,8 +16,14 @@ from ._decoding import ImageReadError, decode_image, image_path
 from ._resizing import read_image
 
 
-def prefetch(function: Callable[[int], Any], n_items: int, *, n_jobs: int | None, ahead: int) -> Iterator[Any]:
-    """Yield `function(0), function(1), ...` in order, computed ahead by worker threads.
+@contextmanager
+def prefetch(
+    function: Callable[[int], Any], n_items: int, *, n_jobs: int | None, ahead: int
+) -> Iterator[Iterator[Any]]:
+    """Compute `function(0), function(1), ...` ahead by worker threads, which end with the context.
+
+    A context rather than a generator: where its consumer fails, a generator would keep its threads until the traceback
+    is forgotten.
 
     Parameters
     ----------
@@ -35,11 +41,12 @@ def prefetch(function: Callable[[int], Any], n_items: int, *, n_jobs: int | None
 
     Yields
     ------
-    result : object
+    results : iterator
         The results, in the order of the indices.
     """
     executor = ThreadPoolExecutor(max_workers=effective_n_jobs(n_jobs), thread_name_prefix="skhash-images")
-    try:
+
+    def in_order():
         running = deque(executor.submit(function, index) for index in range(min(ahead, n_items)))
         next_index = len(running)
         while running:
@@ -48,6 +55,9 @@ def prefetch(function: Callable[[int], Any], n_items: int, *, n_jobs: int | None
                 running.append(executor.submit(function, next_index))
                 next_index += 1
             yield result
+
+    try:
+        yield in_order()
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 
@@ -224,8 +234,11 @@ def find_unreadable_images(X, *, n_jobs: int | None = None, verbose: bool = Fals
         return None
 
     unreadable = []
-    with image_progress(len(images), verbose=verbose, name=name) as advance:
-        for found in prefetch(report, len(images), n_jobs=n_jobs, ahead=64):
+    with (
+        prefetch(report, len(images), n_jobs=n_jobs, ahead=64) as reports,
+        image_progress(len(images), verbose=verbose, name=name) as advance,
+    ):
+        for found in reports:
             advance(1)
             if found is not None:
                 unreadable.append(found)

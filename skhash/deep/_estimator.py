@@ -291,7 +291,7 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
         """Make inputs of some checked rows; torch has to be there."""
         import torch
 
-        from ._inputs import FeatureInputs, ImageArray, ImageList
+        from ._inputs import FeatureInputs, ImageArray, ImageList, ImageReader
 
         if self.image_shape_ is None:
             return FeatureInputs(torch.from_numpy(self._single_precision(X[rows])))
@@ -299,7 +299,8 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
         pixels = self._pixels(X)
         if pixels is not None:
             return ImageArray(pixels, rows, device)
-        return ImageList(X, rows, self.image_shape_, device, n_jobs=self.n_jobs, name=type(self).__name__)
+        reader = ImageReader(X, self.image_shape_, name=type(self).__name__)
+        return ImageList(reader, rows, device, n_jobs=self.n_jobs)
 
     def _network_inputs(self, X):
         """Turn a few rows of the fitted kind into one tensor of what the network is given."""
@@ -540,17 +541,17 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
         images = self._check_more_images(X)
         pixels, size = self._pixels(images), self._n_images_together()
         n_blocks, n_threads = -(-len(images) // size), torch.get_num_threads()
-        blocks = prefetch(
+        results = []
+        with prefetch(
             lambda number: self._project_images(images, pixels, number * size, size),
             n_blocks,
             n_jobs=n_threads,
             ahead=4 * n_threads,
-        )
-        results = []
-        for block in blocks:
-            if isinstance(block, UnreadableImage):
-                raise_unreadable(block, name=type(self).__name__)
-            results.append(finish(block))
+        ) as blocks:
+            for block in blocks:
+                if isinstance(block, UnreadableImage):
+                    raise_unreadable(block, name=type(self).__name__)
+                results.append(finish(block))
         return np.concatenate(results)
 
     def _n_images_together(self):

@@ -3,6 +3,7 @@
 Imported by functions only, because it needs torch.
 """
 
+import math
 import os
 from abc import ABCMeta, abstractmethod
 from pathlib import Path
@@ -16,6 +17,9 @@ from ._checkpoints import fingerprint_of
 
 # Images that may be decoded before the network wants them.
 _IMAGES_AHEAD = 512
+
+# Pixels of decoded images that are kept for the epochs to come.
+_BYTES_KEPT = 512 * 2**20
 
 # Images in memory are kept on the device where they take no more than this share of what is free there.
 _SHARE_OF_DEVICE = 0.5
@@ -153,68 +157,90 @@ class ImageArray(Inputs):
         return torch.from_numpy(self.pixels[self.rows]).to(self.device) if fits else None
 
 
-class ImageList(Inputs):
-    """Images that are decoded and resized each time they are needed, by threads that run ahead of the network.
+class ImageReader:
+    """Decode and resize images when they are needed, and keep the first of them, as many as a limit of memory allows.
+
+    Epochs go round all images, so a cache of the latest would have lost each of them before its turn comes.
 
     Parameters
     ----------
     items : list or ndarray
         Paths, PIL images and arrays that passed `check_images`.
 
-    rows : ndarray of shape (n,), dtype int64
-        Positions in `items`.
-
     shape : tuple of int
         Height, width and number of channels that the network takes.
+
+    name : str
+        The estimator, for messages.
+    """
+
+    def __init__(self, items, shape, *, name):
+        self.items, self.shape, self.name = items, shape, name
+        self._color = next(color for color, n_channels in CHANNELS.items() if n_channels == shape[2])
+        self._kept, self._n_kept = {}, _BYTES_KEPT // math.prod(shape)
+
+    def read(self, index):
+        """Return the pixels of an image, or the report that it cannot be read; from any thread."""
+        pixels = self._kept.get(index)
+        if pixels is None:
+            pixels = read_or_report(self.items[index], index, size=self.shape[:2], color=self._color, name=self.name)
+            if len(self._kept) < self._n_kept:
+                self._kept[index] = pixels
+        return pixels
+
+    def checked(self, result):
+        """Return pixels that `read` returned, or raise the error for an image that cannot be read."""
+        if isinstance(result, UnreadableImage):
+            raise_unreadable(result, name=self.name)
+        return result
+
+
+class ImageList(Inputs):
+    """Images that threads read ahead of the network.
+
+    Parameters
+    ----------
+    reader : ImageReader
+        The images, of which some are the rows.
+
+    rows : ndarray of shape (n,), dtype int64
+        Positions in the images of the reader.
 
     device : torch.device
         Where batches are made for.
 
     n_jobs : int or None
         Number of reading threads.
-
-    name : str
-        The estimator, for messages.
     """
 
-    def __init__(self, items, rows, shape, device, *, n_jobs, name):
-        self.items, self.rows, self.shape, self.device = items, rows, shape, device
-        self.n_jobs, self.name = n_jobs, name
-        self.row_shape = (shape[2], *shape[:2])
+    def __init__(self, reader, rows, device, *, n_jobs):
+        self.reader, self.rows, self.device, self.n_jobs = reader, rows, device, n_jobs
+        self.row_shape = (reader.shape[2], *reader.shape[:2])
 
     def __len__(self):
         return len(self.rows)
 
     def select(self, rows):
-        return ImageList(self.items, self.rows[rows], self.shape, self.device, n_jobs=self.n_jobs, name=self.name)
+        return ImageList(self.reader, self.rows[rows], self.device, n_jobs=self.n_jobs)
 
     def to(self, device):
-        return ImageList(self.items, self.rows, self.shape, device, n_jobs=self.n_jobs, name=self.name)
+        return ImageList(self.reader, self.rows, device, n_jobs=self.n_jobs)
 
     def batches(self, order, sizes):
-        wanted = self.rows[order.numpy()]
-        images = prefetch(
-            lambda number: self._read(int(wanted[number])), len(wanted), n_jobs=self.n_jobs, ahead=_IMAGES_AHEAD
-        )
-        for part in order.split(sizes):
-            pixels = np.stack([self._checked(next(images)) for _ in range(len(part))])
-            yield to_network(torch.from_numpy(pixels).to(self.device)), part.to(self.device)
+        wanted = self.rows[order.numpy()].tolist()
+        with prefetch(
+            lambda number: self.reader.read(wanted[number]), len(wanted), n_jobs=self.n_jobs, ahead=_IMAGES_AHEAD
+        ) as images:
+            for part in order.split(sizes):
+                pixels = np.stack([self.reader.checked(next(images)) for _ in range(len(part))])
+                yield to_network(torch.from_numpy(pixels).to(self.device)), part.to(self.device)
 
     def identity(self):
         # Files are told apart by name, size and date, without reading them.
         return [
-            self._checked(self._read(int(row))) if path is None or not os.path.exists(path) else Path(path)
-            for row, path in ((row, image_path(self.items[row])) for row in self.rows)
+            self.reader.checked(self.reader.read(row)) if path is None or not os.path.exists(path) else Path(path)
+            for row, path in ((row, image_path(self.reader.items[row])) for row in self.rows.tolist())
         ]
-
-    def _read(self, index):
-        color = next(color for color, n_channels in CHANNELS.items() if n_channels == self.shape[2])
-        return read_or_report(self.items[index], index, size=self.shape[:2], color=color, name=self.name)
-
-    def _checked(self, result):
-        if isinstance(result, UnreadableImage):
-            raise_unreadable(result, name=self.name)
-        return result
 
 
 def to_network(images):

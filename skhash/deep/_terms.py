@@ -19,6 +19,9 @@ class Term:
     def end_step(self, net):
         """See the weights after a step."""
 
+    def end(self):
+        """Give back what the training needed, also where it failed."""
+
     def state_dict(self):
         """Return what a checkpoint has to keep."""
         return {}
@@ -75,13 +78,14 @@ class ConsistencyTerm(Term):
     """
 
     def __init__(self, settings, teacher, inputs):
-        self.settings, self.teacher, self.inputs = settings, teacher, inputs
+        self.settings, self.teacher, self.inputs, self._batches = settings, teacher, inputs, None
 
     def start_epoch(self, epoch, sizes, generator):
         self._weight = self.settings.weight_at(epoch)
         wanted = [self.settings.n_unlabelled(size) for size in sizes]
         n_passes = -(-sum(wanted) // len(self.inputs))
         passes = [torch.randperm(len(self.inputs), generator=generator) for _ in range(n_passes)]
+        self.end()
         self._batches = self.inputs.batches(torch.cat(passes)[: sum(wanted)], wanted)
 
     def __call__(self, net, inputs, targets):
@@ -92,6 +96,10 @@ class ConsistencyTerm(Term):
 
     def end_step(self, net):
         self.teacher.update(net.module_)
+
+    def end(self):
+        if self._batches is not None:
+            self._batches.close()
 
     def state_dict(self):
         return self.teacher.state_dict()

@@ -10,6 +10,7 @@ import pickle
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -161,6 +162,8 @@ class HashingNet(NeuralNet):
             del self.history[n_epochs_before:]
             raise
         finally:
+            for term in plan.terms:
+                term.end()
             self._set_training(False)
             self._plan = self._generator = self._unseen = None
 
@@ -177,7 +180,8 @@ class HashingNet(NeuralNet):
             batches = self.get_iterator(X, training=True)
             for term in plan.terms:
                 term.start_epoch(progress.epoch, batches.sizes, self._generator)
-            with _batch_bar(batches, plan, progress.epoch) as shown:
+            # Threads that read ahead end with the iterator, also where a batch fails.
+            with closing(iter(batches)) as running, _batch_bar(running, len(batches), plan, progress.epoch) as shown:
                 self.run_single_epoch(shown, True, "train", self.train_step)
             self.history.record("samples_per_second", sum(batches.sizes) / (time.perf_counter() - started))
             self._check_weights()
@@ -288,7 +292,8 @@ class HashingNet(NeuralNet):
         """Score the validation rows, each ranked against the others."""
         self._set_training(False)
         inputs, labels = self._plan.validation.inputs, self._plan.validation.labels
-        bits = np.concatenate([self.project(block).numpy() >= 0 for block in in_order(inputs)])
+        with closing(in_order(inputs)) as blocks:
+            bits = np.concatenate([self.project(block).numpy() >= 0 for block in blocks])
         score = mean_average_precision(pack_bits(bits), None, labels, zero_relevant="skip")
         self.history.record("valid_map", score)
         self.history.record("bit_balance", float(np.mean(1 - np.abs(2 * bits.mean(axis=0) - 1))))
@@ -415,11 +420,12 @@ class _Progress:
         return self.best is not None and patience is not None and self.epoch - 1 - self.best_epoch >= patience
 
 
-def _batch_bar(batches, plan, epoch):
+def _batch_bar(batches, n_batches, plan, epoch):
     """Show a bar that vanishes with the epoch, where stderr is a terminal."""
     tqdm = import_optional("tqdm", extra="deep", feature=plan.name).tqdm
     return tqdm(
         batches,
+        total=n_batches,
         desc=f"epoch {epoch + 1}/{plan.epochs}",
         unit="batch",
         leave=False,

@@ -1,5 +1,7 @@
 """Deep unsupervised hashing."""
 
+from contextlib import closing
+
 import numpy as np
 
 from ._estimator import BaseDeepHasher
@@ -252,9 +254,9 @@ class DeepUnsupervisedHasher(BaseDeepHasher):
         training = network.training
         network.eval()
         describe = network.features if hasattr(network, "features") else _pool_pixels
-        with torch.inference_mode():
+        with torch.inference_mode(), closing(in_order(inputs)) as batches:
             device = next(network.parameters()).device
-            features = torch.cat([describe(batch.to(device)).cpu() for batch in in_order(inputs)])
+            features = torch.cat([describe(batch.to(device)).cpu() for batch in batches])
         network.train(training)
         # Tensors of inference mode cannot take part in a loss.
         return features.clone()

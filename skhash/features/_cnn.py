@@ -1,7 +1,6 @@
 """Features of a convolutional network."""
 
 import os
-from contextlib import closing
 from numbers import Integral
 
 import numpy as np
@@ -236,8 +235,10 @@ class CNNFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         def look_up_or_read(index):
             return self._look_up_or_read(images[index], index, size, cache)
 
-        reading = prefetch(look_up_or_read, len(images), n_jobs=self.n_jobs, ahead=2 * self.batch_size)
-        with closing(reading), image_progress(len(images), verbose=self.verbose, name=name) as advance:
+        with (
+            prefetch(look_up_or_read, len(images), n_jobs=self.n_jobs, ahead=2 * self.batch_size) as reading,
+            image_progress(len(images), verbose=self.verbose, name=name) as advance,
+        ):
             for index, (key, result) in enumerate(reading):
                 if isinstance(result, UnreadableImage):
                     if self.on_error == "raise":

@@ -152,8 +152,11 @@ class PixelFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             return read_or_report(images[index], index, size=size, color=self.color, name=name)
 
         skipped = []
-        with image_progress(len(images), verbose=self.verbose, name=name) as advance:
-            for index, result in enumerate(prefetch(read, len(images), n_jobs=self.n_jobs, ahead=_AHEAD)):
+        with (
+            prefetch(read, len(images), n_jobs=self.n_jobs, ahead=_AHEAD) as reading,
+            image_progress(len(images), verbose=self.verbose, name=name) as advance,
+        ):
+            for index, result in enumerate(reading):
                 advance(1)
                 if not isinstance(result, UnreadableImage):
                     features[index] = result.ravel() / np.float32(255)

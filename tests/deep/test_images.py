@@ -13,8 +13,8 @@ Image = pytest.importorskip("PIL.Image", reason="images are read with Pillow")
 
 from skhash import HammingNearestNeighbors, RetrievalPipeline  # noqa: E402
 from skhash.codes import pack_bits  # noqa: E402
-from skhash.deep import DeepSupervisedHasher, DeepUnsupervisedHasher  # noqa: E402
-from skhash.deep._inputs import ImageArray, ImageList, to_network  # noqa: E402
+from skhash.deep import DeepSupervisedHasher, DeepUnsupervisedHasher, _inputs  # noqa: E402
+from skhash.deep._inputs import ImageArray, ImageList, ImageReader, to_network  # noqa: E402
 from skhash.deep._kinds import holds_images  # noqa: E402
 from skhash.metrics import mean_average_precision, mean_average_precision_scorer  # noqa: E402
 
@@ -111,10 +111,31 @@ def test_the_code_of_an_image_depends_on_no_other_and_on_no_thread(fitted):
         torch.set_num_threads(n_threads)
 
 
+def file_inputs(paths, *, n_jobs):
+    reader = ImageReader(paths, (16, 16, 3), name="test")
+    return ImageList(reader, np.arange(len(paths)), torch.device("cpu"), n_jobs=n_jobs)
+
+
+def test_decoded_images_are_kept_up_to_a_limit(paths, tmp_path, monkeypatch):
+    """Files that are gone tell which images are still known."""
+    monkeypatch.setattr(_inputs, "_BYTES_KEPT", 5 * 16 * 16 * 3)
+    copies = [tmp_path / path.name for path in paths[:8]]
+    for path, copy in zip(paths, copies, strict=False):
+        copy.write_bytes(path.read_bytes())
+    inputs = file_inputs(copies, n_jobs=1)
+    first = next(batch for batch, _ in inputs.batches(torch.arange(8), [8]))
+    for copy in copies:
+        copy.unlink()
+    again = next(batch for batch, _ in inputs.select(np.arange(5)).batches(torch.arange(5), [5]))
+    assert torch.equal(again, first[:5])
+    with pytest.raises(ValueError, match="cannot read image 5"):
+        next(inputs.batches(torch.arange(8), [8]))
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_files_are_decoded_by_any_number_of_threads(paths, n_jobs):
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16 * 16 * 3, 8))
-    inputs = ImageList(paths, np.arange(240), (16, 16, 3), torch.device("cpu"), n_jobs=n_jobs, name="test")
+    inputs = file_inputs(paths, n_jobs=n_jobs)
     order = torch.randperm(240, generator=torch.Generator().manual_seed(0))
     batches = list(inputs.batches(order, [100, 100, 40]))
     assert torch.equal(torch.cat([positions for _, positions in batches]), order)
@@ -169,23 +190,50 @@ def test_auto_takes_a_pretrained_network_for_large_images_and_files(paths):
         assert {id(parameter) in backbone for parameter in group["params"]} == {group["lr"] == 0.0001}
 
 
-def test_a_corrupt_image_in_the_middle_of_an_epoch_is_named(paths, tmp_path):
+def test_a_corrupt_image_in_the_middle_of_an_epoch_is_named(paths, tmp_path, reading_threads):
     broken = tmp_path / "broken.png"
     broken.write_bytes(paths[0].read_bytes()[:200])
     files = [*paths[:100], broken, *paths[101:]]
     hasher = small(image_size=16, batch_size=16)
     with pytest.raises(ValueError, match=r"cannot read image 100 \('.*broken\.png'\): corrupt or truncated") as raised:
         hasher.fit(files, LABELS)
+    assert not reading_threads()
     assert "\n" not in str(raised.value)
     assert str(raised.value).startswith("DeepSupervisedHasher ")
     assert not hasattr(hasher, "net_")
     fitted = small(image_size=16).fit(paths, LABELS)
     with pytest.raises(ValueError, match="cannot read image 100"):
         fitted.transform(files)
+    assert not reading_threads()
 
 
-def test_an_image_that_breaks_in_a_later_epoch_leaves_the_hasher_as_it_was(paths, tmp_path):
-    """The file is lost after the first epoch of the second training."""
+@pytest.mark.parametrize("consistency", [None, 1.0])
+@pytest.mark.parametrize("n_batches", [2, 9])
+def test_no_thread_reads_on_after_a_training_that_failed(paths, reading_threads, consistency, n_batches):
+    """The traceback, which the test keeps, holds every frame of the training."""
+
+    class Fails(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.n_batches = 0
+
+        def forward(self, images):
+            self.n_batches += 1
+            if self.n_batches == n_batches:
+                raise ZeroDivisionError
+            return images
+
+    hasher = small(image_size=16, batch_size=16, n_jobs=2, augment=Fails(), consistency=consistency)
+    labels = np.where(np.arange(len(LABELS)) % 2, LABELS, -1) if consistency else LABELS
+    with pytest.raises(ZeroDivisionError) as raised:
+        hasher.fit(paths, labels)
+    assert not reading_threads()
+    assert raised.tb is not None
+
+
+def test_an_image_that_breaks_in_a_later_epoch_leaves_the_hasher_as_it_was(paths, tmp_path, monkeypatch):
+    """The file is lost after the first epoch of the second training, and too little memory kept its pixels."""
+    monkeypatch.setattr(_inputs, "_BYTES_KEPT", 0)
     copies = [tmp_path / path.name for path in paths]
     for path, copy in zip(paths, copies, strict=True):
         copy.write_bytes(path.read_bytes())

@@ -1,6 +1,5 @@
 """Reading ahead in threads, reports, the search for broken files, progress."""
 
-import threading
 import time
 import warnings
 
@@ -19,24 +18,35 @@ def test_prefetch_keeps_the_order(n_items, ahead, n_jobs):
         time.sleep(0.002 * (index % 2 == 0))
         return index * index
 
-    results = list(prefetch(slow_for_even, n_items, n_jobs=n_jobs, ahead=ahead))
-    assert results == [index * index for index in range(n_items)]
+    with prefetch(slow_for_even, n_items, n_jobs=n_jobs, ahead=ahead) as results:
+        assert list(results) == [index * index for index in range(n_items)]
 
 
 def test_prefetch_never_runs_further_ahead_than_asked():
     started = []
-    results = prefetch(started.append, 100, n_jobs=4, ahead=5)
-    for n_consumed in range(1, 101):
+    with prefetch(started.append, 100, n_jobs=4, ahead=5) as results:
+        for n_consumed in range(1, 101):
+            next(results)
+            time.sleep(0.0005)
+            assert len(started) <= n_consumed + 5
+
+
+def test_prefetch_stops_its_threads_when_the_consumer_stops(reading_threads):
+    with prefetch(lambda index: index, 10_000, n_jobs=3, ahead=8) as results:
         next(results)
-        time.sleep(0.0005)
-        assert len(started) <= n_consumed + 5
+        assert reading_threads()
+    assert not reading_threads()
 
 
-def test_prefetch_stops_its_threads_when_the_consumer_stops():
-    results = prefetch(lambda index: index, 10_000, n_jobs=3, ahead=8)
-    next(results)
-    results.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("skhash-images")]
+def test_prefetch_stops_its_threads_when_the_consumer_fails(reading_threads):
+    """The traceback, which the test keeps, holds every frame of the consumer."""
+    with (
+        pytest.raises(ZeroDivisionError) as raised,
+        prefetch(lambda index: index, 10_000, n_jobs=3, ahead=8) as results,
+    ):
+        1 / next(results)
+    assert not reading_threads()
+    assert raised.tb is not None
 
 
 def test_prefetch_raises_the_error_of_the_item():
@@ -45,10 +55,10 @@ def test_prefetch_raises_the_error_of_the_item():
             raise KeyError(index)
         return index
 
-    results = prefetch(fail_at_three, 10, n_jobs=2, ahead=8)
-    assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(KeyError):
-        next(results)
+    with prefetch(fail_at_three, 10, n_jobs=2, ahead=8) as results:
+        assert [next(results) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(KeyError):
+            next(results)
 
 
 @pytest.fixture
