@@ -6,9 +6,9 @@ Both train the same network with the same loss, optimizer and batch size in one 
 once, in turn, so that other load on the machine meets both. Seconds are of whole trainings without validation, from
 NumPy arrays to the last step, divided by the epochs. The hand-written loop moves the tensors once and slices batches,
 and checks and records nothing. On images it is given the decoded pixels, also where the estimator reads files: the
-ratio then says what reading costs, in a training of five epochs. Hashing is timed of the networks so trained; by hand it is the network on batches of
-1024 rows of features or 128 images, a sign and a packing. The ratio is the median over the rounds of the ratio within a
-round.
+ratio then says what reading costs, in a training of five epochs. Hashing is timed of the networks so trained; by hand
+it is the network on batches of 1024 rows of features or 128 images, a sign and a packing. The ratio is the median over
+the rounds of the ratio within a round.
 """
 
 import argparse
