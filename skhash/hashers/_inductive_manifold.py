@@ -121,9 +121,8 @@ class InductiveManifoldHash(BaseHasher):
                 f"number of different anchors; use fewer bits, or more anchors (n_anchors={self.n_anchors}) and rows "
                 f"(n_samples={X.shape[0]})."
             )
-        # In one precision, so that float32 features do not start another descent.
-        anchors = self.anchors_.astype(np.float64)
-        embedded = self._tsne(anchors, random) if self.embedding == "tsne" else self._eigenmaps(anchors, random)
+        embed = self._tsne if self.embedding == "tsne" else self._eigenmaps
+        embedded = embed(self.anchors_, random)
         (masses,) = self._map.sum_over_rows(X, lambda Z: (Z.sum(axis=0),))
         # Weights sum to 1, so what is taken from all centres is taken from every row.
         self.embedding_ = embedded - masses @ embedded / X.shape[0]
@@ -144,7 +143,7 @@ class InductiveManifoldHash(BaseHasher):
         with single_threaded_blas():
             width = neighbour_width(anchors, anchors, n_nearest, random)
             weights = nearest_anchor_weights(anchors, anchors, n_nearest, width)
-        return smoothest_functions(weights + weights.T, self.n_bits)[1]
+        return smoothest_functions(weights + weights.T, anchors, self.n_bits)[1]
 
     def _project_rows(self, X):
         return self._map.describe(X) @ self.embedding_.astype(X.dtype, copy=False)
