@@ -68,7 +68,7 @@ class InductiveManifoldHash(BaseHasher):
 
     See Also
     --------
-    SpectralHash : Eigenfunctions of a box in place of a graph.
+    AnchorGraphHash : Eigenvectors of a graph of all rows instead of the anchors alone.
 
     Notes
     -----
@@ -79,8 +79,9 @@ class InductiveManifoldHash(BaseHasher):
     the embedding that ranked images of digits better, and takes a twentieth of the time.
 
     Laplacian eigenmaps use the graph that joins each centre with its 20 nearest by kernel weights that sum to 1, made
-    symmetric, and the normalised Laplacian; the paper adds a term of the training rows to the Laplacian. As in
-    the authors' code, :math:`2 \sigma^2` is the square of the mean distance to the :math:`k`-th nearest centre.
+    symmetric, and the normalised Laplacian; the paper adds a term of the training rows to the Laplacian, which makes it
+    close to `AnchorGraphHash`. As in the authors' code, :math:`2 \sigma^2` is the square of the mean distance to the
+    :math:`k`-th nearest centre.
 
     References
     ----------
