@@ -14,6 +14,7 @@ from skhash import (
     ITQ,
     LSH,
     PCAH,
+    AnchorGraphHash,
     CirculantHash,
     ColumnSampledHash,
     DeepSupervisedHasher,
@@ -79,6 +80,7 @@ SMALL_INSTANCES = {
     IsotropicHash: [IsotropicHash(2, random_state=0)],
     ShiftInvariantKernelLSH: [ShiftInvariantKernelLSH(2, random_state=0)],
     SphericalHash: [SphericalHash(2, max_iter=5, random_state=0)],
+    AnchorGraphHash: [AnchorGraphHash(2, n_anchors=80, n_layers=layers, random_state=0) for layers in (1, 2)],
     # With embedding="tsne" a fit takes seconds, and float32 and float64 may end in other optima.
     InductiveManifoldHash: [InductiveManifoldHash(2, n_anchors=80, random_state=0)],
     KMeansHash: [KMeansHash(2, max_iter=5), KMeansHash(2, bits_per_subspace=1, max_iter=5)],

@@ -303,6 +303,7 @@ def test_memory_order_of_the_training_rows_does_not_matter(hasher, fitted):
 # Directions, waves, balls or circulant matrices that can be drawn in any number, anchors whose number is the limit, and
 # networks with any number of outputs.
 WITHOUT_LIMIT = {
+    "AnchorGraphHash",
     "CCAITQ",
     "CirculantHash",
     "ColumnSampledHash",

@@ -1,5 +1,6 @@
 """Hashers: features to packed binary codes, without torch. One paper, one file, one class."""
 
+from ._anchor_graph import AnchorGraphHash
 from ._cca_itq import CCAITQ
 from ._circulant import CirculantHash
 from ._cosdish import ColumnSampledHash
@@ -25,6 +26,7 @@ __all__ = [
     "ITQ",
     "LSH",
     "PCAH",
+    "AnchorGraphHash",
     "CirculantHash",
     "ColumnSampledHash",
     "DiscriminantITQ",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
+from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_random_state
@@ -16,6 +17,13 @@ _ROWS_PER_ANCHOR = 50
 
 # Rows whose distances to all anchors the width of a kernel is taken from.
 _ROWS_FOR_WIDTH = 2000
+
+# Centres of clusters are at one place where no feature differs by more than this part of the largest one.
+_SAME_PLACE = 1e-9
+
+# Edges of a graph, and entries of its eigenvectors, are at most 1. Below this they are rounding errors, or would give
+# eigenvalues so near to each other that rounding errors decide between their eigenvectors.
+_ROUNDING = 1e-10
 
 
 def choose_anchors(X, n_anchors, random_state, *, method="random"):
@@ -38,7 +46,7 @@ def choose_anchors(X, n_anchors, random_state, *, method="random"):
     Returns
     -------
     anchors : ndarray of shape (n_anchors, n_features)
-        Dense, of `float_dtype(X)`.
+        Dense; rows of `float_dtype(X)`, centres of float64.
     """
     random = check_random_state(random_state)
     n_rows = n_anchors if method == "random" else min(X.shape[0], _ROWS_PER_ANCHOR * n_anchors)
@@ -52,7 +60,8 @@ def choose_anchors(X, n_anchors, random_state, *, method="random"):
         kmeans = MiniBatchKMeans(
             n_anchors, batch_size=4096, n_init=1, max_iter=20, random_state=random.randint(2**31 - 1)
         )
-        return kmeans.fit(sample).cluster_centers_.astype(float_dtype(X))
+        # One row that rounding sends to another cluster moves every centre in the end.
+        return kmeans.fit(sample.astype(np.float64, copy=False)).cluster_centers_
 
 
 def squared_distances(rows, anchors):
@@ -136,7 +145,7 @@ def neighbour_width(X, anchors, n_nearest, random_state):
     """
     rows = np.sort(check_random_state(random_state).permutation(X.shape[0])[:_ROWS_FOR_WIDTH])
     with single_threaded_blas():
-        distances = euclidean_distances(block_of(X, rows), anchors)
+        distances = euclidean_distances(block_of(X, rows).astype(np.float64, copy=False), anchors)
     width = float(np.partition(distances, n_nearest - 1, axis=1)[:, n_nearest - 1].mean() / np.sqrt(2))
     return width if width > 0 else 1.0
 
@@ -226,14 +235,35 @@ def check_finite_distances(estimator, X):
         )
 
 
+def at_different_places(centres):
+    """Keep one of all centres that differ by rounding errors only, which would decide between them for every row.
+
+    Parameters
+    ----------
+    centres : ndarray of shape (n_centres, n_features)
+        Centres, dtype float64.
+
+    Returns
+    -------
+    different : ndarray of shape (n_different, n_features)
+        In an order that rounding errors do not change.
+    """
+    largest = np.abs(centres).max()
+    rounded = np.round(centres / largest / _SAME_PLACE) if largest > 0 else centres
+    return centres[np.unique(rounded, axis=0, return_index=True)[1]]
+
+
 @dataclass(frozen=True)
 class AnchorMap:
     """Map of rows to kernel weights on their nearest anchors, where centres of clusters of rows are the anchors.
 
+    What is learned from rows is learned in double precision, so that the same numbers in single precision and in sparse
+    matrices give the same map.
+
     Attributes
     ----------
     anchors : ndarray of shape (n_anchors, n_features)
-        Different anchors.
+        Different anchors, dtype float64.
 
     n_nearest : int
         Anchors with a weight other than 0, for each row.
@@ -274,7 +304,7 @@ class AnchorMap:
         """
         check_finite_distances(estimator, X)
         centres = choose_anchors(X, min(n_anchors, X.shape[0]), random, method="kmeans")
-        anchors = np.unique(centres, axis=0)
+        anchors = at_different_places(centres)
         n_nearest = min(n_nearest, len(anchors))
         return cls(anchors, n_nearest, neighbour_width(X, anchors, n_nearest, random))
 
@@ -300,7 +330,7 @@ class AnchorMap:
         """
 
         def of_block(rows):
-            return function(self.describe(block_of(X, rows)).astype(np.float64))
+            return function(self.describe(block_of(X, rows).astype(np.float64, copy=False)))
 
         totals = None
         for parts in map_in_order(of_block, stacks_of(X.shape[0])):
@@ -308,16 +338,26 @@ class AnchorMap:
         return totals
 
 
-def smoothest_functions(adjacency, n_functions):
-    """Compute the eigenvectors of a normalised graph that change least along its edges, without the constant one.
+def smoothest_functions(adjacency, places, n_functions):
+    r"""Compute the eigenvectors of a normalised graph that change least along its edges, without the constant one.
+
+    Eigenvectors are determined by the graph only where eigenvalues differ, and they never do in a graph that falls into
+    parts: all functions that are constant on each part are equally smooth, with the eigenvalue 1. Of these, the ones
+    are taken that vary most between places far from each other, which maximise
+    :math:`-\sum_{ij} d_i d_j \lVert a_i - a_j \rVert f_i f_j` one after another, for degrees :math:`d` and places
+    :math:`a`. A vanishing multiple of this sum, added to what the graph maximises, would choose the same. All others
+    are functions on one part, and exactly 0 on the rest.
 
     Parameters
     ----------
     adjacency : ndarray of shape (n, n)
         Symmetric, not negative; nodes without edges have no part.
 
+    places : ndarray of shape (n, n_features)
+        Where the nodes are.
+
     n_functions : int
-        How many; at most ``n - 1`` are returned.
+        How many; at most one less than there are nodes with edges are returned.
 
     Returns
     -------
@@ -329,12 +369,42 @@ def smoothest_functions(adjacency, n_functions):
     """
     degrees = adjacency.sum(axis=1)
     scales = np.divide(1, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0)
-    # The constant function is known, and moved from the eigenvalue 1 to the end by itself: it is not the only one of
-    # that eigenvalue where the graph falls into parts.
-    constant = np.sqrt(degrees / degrees.sum())
+    normalised = adjacency * np.outer(scales, scales)
+    _, part_of = connected_components(sparse.csr_matrix(normalised > _ROUNDING), directed=False)
+    parts = [np.flatnonzero((part_of == part) & (degrees > 0)) for part in np.unique(part_of[degrees > 0])]
+    values, vectors = [np.ones(len(parts) - 1)], [_functions_constant_on_parts(degrees, places, parts)]
     with single_threaded_blas():
-        values, vectors = linalg.eigh(adjacency * np.outer(scales, scales) - 3 * np.outer(constant, constant))
-    n_found = min(n_functions, len(values) - 1)
-    values, vectors = values[::-1][:n_found].copy(), vectors[:, ::-1][:, :n_found]
-    largest = np.abs(vectors).argmax(axis=0)
-    return values, scales[:, None] * vectors * np.sign(vectors[largest, np.arange(n_found)])
+        for nodes in parts:
+            constant = np.sqrt(degrees[nodes] / degrees[nodes].sum())
+            # The constant function is known, and moved from the eigenvalue 1 to the lower end.
+            shifted = normalised[np.ix_(nodes, nodes)] - 3 * np.outer(constant, constant)
+            values_of_part, vectors_of_part = linalg.eigh(shifted)
+            values.append(np.minimum(values_of_part[:0:-1], 1))
+            vectors.append(np.zeros((len(degrees), len(nodes) - 1)))
+            vectors[-1][nodes] = vectors_of_part[:, :0:-1]
+    values, vectors = np.concatenate(values), np.concatenate(vectors, axis=1)
+    smoothest = np.argsort(-np.round(values / _ROUNDING), kind="stable")[:n_functions]
+    values, vectors = values[smoothest], vectors[:, smoothest]
+    magnitudes = np.abs(vectors)
+    # The sign of what is 0 but for rounding errors would be a matter of chance, as would be that of two equal entries.
+    vectors[magnitudes < _ROUNDING] = 0
+    largest = (magnitudes >= (1 - _SAME_PLACE) * magnitudes.max(axis=0)).argmax(axis=0)
+    return values, scales[:, None] * vectors * np.sign(vectors[largest, np.arange(len(smoothest))])
+
+
+def _functions_constant_on_parts(degrees, places, parts):
+    """Compute ``D^1/2 f`` for functions f on the parts of a graph, those that vary most between far places first."""
+    if len(parts) == 1:
+        return np.empty((len(degrees), 0))
+    indicators = np.zeros((len(degrees), len(parts)))
+    for part, nodes in enumerate(parts):
+        indicators[nodes, part] = np.sqrt(degrees[nodes] / degrees[nodes].sum())
+    weights = np.sqrt(degrees)[:, None] * indicators
+    with single_threaded_blas():
+        closeness = -weights.T @ euclidean_distances(places) @ weights
+        # On functions of mean 0, negative distances are positive definite. The constant function goes to the lower end.
+        constant = np.sqrt(degrees) @ indicators / np.sqrt(degrees.sum())
+        centring = np.eye(len(parts)) - np.outer(constant, constant)
+        centred = centring @ closeness @ centring
+        _, vectors = linalg.eigh(centred - np.trace(centred) * np.outer(constant, constant))
+    return indicators @ vectors[:, :0:-1]

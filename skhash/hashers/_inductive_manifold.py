@@ -68,7 +68,7 @@ class InductiveManifoldHash(BaseHasher):
 
     See Also
     --------
-    SpectralHash : Eigenfunctions of a box in place of a graph.
+    AnchorGraphHash : Eigenvectors of a graph of all rows instead of the anchors alone.
 
     Notes
     -----
@@ -79,8 +79,9 @@ class InductiveManifoldHash(BaseHasher):
     the embedding that ranked images of digits better, and takes a twentieth of the time.
 
     Laplacian eigenmaps use the graph that joins each centre with its 20 nearest by kernel weights that sum to 1, made
-    symmetric, and the normalised Laplacian; the paper adds a term of the training rows to the Laplacian. As in
-    the authors' code, :math:`2 \sigma^2` is the square of the mean distance to the :math:`k`-th nearest centre.
+    symmetric, and the normalised Laplacian; the paper adds a term of the training rows to the Laplacian, which makes it
+    close to `AnchorGraphHash`. As in the authors' code, :math:`2 \sigma^2` is the square of the mean distance to the
+    :math:`k`-th nearest centre.
 
     References
     ----------
@@ -121,9 +122,8 @@ class InductiveManifoldHash(BaseHasher):
                 f"number of different anchors; use fewer bits, or more anchors (n_anchors={self.n_anchors}) and rows "
                 f"(n_samples={X.shape[0]})."
             )
-        # In one precision, so that float32 features do not start another descent.
-        anchors = self.anchors_.astype(np.float64)
-        embedded = self._tsne(anchors, random) if self.embedding == "tsne" else self._eigenmaps(anchors, random)
+        embed = self._tsne if self.embedding == "tsne" else self._eigenmaps
+        embedded = embed(self.anchors_, random)
         (masses,) = self._map.sum_over_rows(X, lambda Z: (Z.sum(axis=0),))
         # Weights sum to 1, so what is taken from all centres is taken from every row.
         self.embedding_ = embedded - masses @ embedded / X.shape[0]
@@ -144,7 +144,7 @@ class InductiveManifoldHash(BaseHasher):
         with single_threaded_blas():
             width = neighbour_width(anchors, anchors, n_nearest, random)
             weights = nearest_anchor_weights(anchors, anchors, n_nearest, width)
-        return smoothest_functions(weights + weights.T, self.n_bits)[1]
+        return smoothest_functions(weights + weights.T, anchors, self.n_bits)[1]
 
     def _project_rows(self, X):
         return self._map.describe(X) @ self.embedding_.astype(X.dtype, copy=False)

@@ -8,6 +8,7 @@ from sklearn.datasets import make_blobs
 from skhash import ITQ, LSH
 from skhash.hashers._anchors import (
     AnchorMap,
+    at_different_places,
     check_finite_distances,
     choose_anchors,
     gaussian_kernel,
@@ -153,10 +154,76 @@ def test_width_of_nearest_anchors_is_of_the_last_one():
 
 def test_smoothest_functions_of_a_path_of_three_nodes():
     """Degrees 1, 2, 1: the normalised matrix has the eigenvalues 1, 0, -1; (1, 0, -1) / sqrt(2) belongs to 0."""
-    values, functions = smoothest_functions(np.array([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]]), 5)
+    values, functions = smoothest_functions(np.array([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]]), np.zeros((3, 1)), 5)
     np.testing.assert_allclose(values, [0, -1], atol=1e-12)
     np.testing.assert_allclose(np.abs(functions[:, 0]), [np.sqrt(0.5), 0, np.sqrt(0.5)], atol=1e-12)
     assert functions[0, 0] * functions[2, 0] < 0
+
+
+def test_parts_of_a_graph_are_told_apart_along_their_places_first():
+    """Three nodes at 0, 1 and 2 without edges between them: by symmetry, f is odd or even around the middle one.
+
+    Minus the sum over pairs of distance times f f' is 2 for (1, 0, -1) / sqrt(2), and 2 / 3 for (1, -2, 1) / sqrt(6).
+    """
+    values, functions = smoothest_functions(np.eye(3), np.array([[0.0], [1.0], [2.0]]), 5)
+    np.testing.assert_array_equal(values, [1, 1])
+    np.testing.assert_allclose(functions.T, [[np.sqrt(0.5), 0, -np.sqrt(0.5)], [-(6**-0.5), 2 * 6**-0.5, -(6**-0.5)]])
+    assert functions[1, 0] == 0
+
+
+def graph_of_three_parts(seed):
+    rng = np.random.default_rng(seed)
+    blocks = []
+    for size in (3, 4, 2):
+        block = rng.random((size, size))
+        blocks.append(block + block.T)
+    order = rng.permutation(9)
+    return (
+        linalg.block_diag(*blocks)[np.ix_(order, order)],
+        rng.standard_normal((9, 2)),
+        np.repeat([0, 1, 2], [3, 4, 2])[order],
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_smoothest_functions_of_parts_are_those_that_a_vanishing_further_term_chooses(seed):
+    adjacency, places, part_of = graph_of_three_parts(seed)
+    values, functions = smoothest_functions(adjacency, places, 9)
+    degrees = adjacency.sum(axis=1)
+    root = np.sqrt(degrees)
+    distances = np.linalg.norm(places[:, None] - places, axis=2)
+    centring = np.eye(9) - np.outer(root, root) / degrees.sum()
+    matrix = adjacency / np.outer(root, root) - 1e-7 * centring @ (distances * np.outer(root, root)) @ centring
+    expected_values, expected = linalg.eigh(matrix - 3 * np.outer(root, root) / degrees.sum())
+    np.testing.assert_allclose(values, expected_values[:0:-1], atol=1e-5)
+    products = (root[:, None] * functions).T @ expected[:, :0:-1]
+    np.testing.assert_allclose(np.abs(products), np.eye(8), atol=1e-4)
+    for function in functions.T[2:]:
+        assert len(set(part_of[function != 0])) == 1
+
+
+def test_nodes_without_edges_have_no_part():
+    adjacency, places, _ = graph_of_three_parts(0)
+    values, functions = smoothest_functions(adjacency, places, 9)
+    with_lone_node = linalg.block_diag(0, adjacency)
+    same_values, same = smoothest_functions(with_lone_node, np.vstack([[5.0, 5.0], places]), 9)
+    np.testing.assert_array_equal(same_values, values)
+    np.testing.assert_allclose(same, np.vstack([np.zeros(8), functions]), atol=1e-12)
+
+
+def test_centres_that_differ_by_rounding_are_one():
+    centres = np.array([[3.0, 4.0], [1.0, 2.0], [1.0 + 1e-12, 2.0], [3.0, 4.0], [1.00001, 2.0]])
+    np.testing.assert_allclose(at_different_places(centres), [[1, 2], [1.00001, 2], [3, 4]], rtol=1e-10)
+    np.testing.assert_array_equal(at_different_places(np.zeros((3, 2))), np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize("as_rows", [lambda rows: rows.astype(np.float32), sparse.csr_array])
+def test_anchor_map_of_the_same_numbers_is_the_same_in_any_form(as_rows):
+    """In single precision, k-means went to other centres."""
+    rows = np.random.default_rng(0).standard_normal((2000, 40)).astype(np.float32).astype(np.float64)
+    expected, found = (AnchorMap.from_rows(ITQ(), X, 30, 3, np.random.RandomState(0)) for X in (rows, as_rows(rows)))
+    np.testing.assert_array_equal(found.anchors, expected.anchors)
+    assert found.width == pytest.approx(expected.width, rel=1e-12)
 
 
 def test_anchor_map_sums_what_all_rows_give():
