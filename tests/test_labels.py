@@ -23,8 +23,8 @@ def test_classes_are_numbered_in_order_and_minus_one_is_unlabelled(y, classes, l
     assert targets.classes.tolist() == classes
     assert targets.labels.tolist() == labels
     expected = [[float(label == column) for column in range(len(classes))] for label in labels]
-    assert targets.indicators.tolist() == expected
-    assert targets.indicators.dtype == np.float32
+    assert targets.indicators_of(slice(None)).tolist() == expected
+    assert targets.indicators_of([0]).dtype == np.float32
     assert targets.labelled.tolist() == [row for row, label in enumerate(labels) if label != -1]
 
 
@@ -37,7 +37,7 @@ def test_known_classes_keep_their_numbers():
 def test_indicators_pass_through_and_rows_of_zeros_are_unlabelled():
     y = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0]])
     targets = encode_labels("Name", y)
-    np.testing.assert_array_equal(targets.indicators, y)
+    np.testing.assert_array_equal(targets.indicators_of(slice(None)), y)
     assert targets.classes.tolist() == [0, 1, 2]
     assert targets.labelled.tolist() == [0, 2]
 

@@ -213,9 +213,8 @@ class SupervisedHasher(BaseHasher, metaclass=ABCMeta):
 
     def _encode_labels(self, X, y, classes=None):
         name, targets = type(self).__name__, encode_labels(type(self).__name__, y, classes)
-        n_labels = len(targets.indicators)
-        if n_labels != X.shape[0]:
-            raise ValueError(f"{name}: X has {X.shape[0]} rows and y {n_labels}; pass one label per row.")
+        if len(targets) != X.shape[0]:
+            raise ValueError(f"{name}: X has {X.shape[0]} rows and y {len(targets)}; pass one label per row.")
         return targets
 
     def __sklearn_tags__(self):

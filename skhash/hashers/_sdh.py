@@ -153,8 +153,8 @@ class SupervisedDiscreteHash(KernelHasher):
         self.max_samples = max_samples
         self.random_state = random_state
 
-    def _learn(self, features, indicators, random):
-        Y = indicators.astype(np.float64)
+    def _learn(self, features, targets, random):
+        Y = targets.indicators_of(slice(None)).astype(np.float64)
         B = np.where(random.standard_normal((len(Y), self.n_bits)) >= 0, 1.0, -1.0)
         regression = RidgeRegression(self, features, self.ridge)
         step = _discrete_step if self.solver == "discrete" else _closed_form_step
