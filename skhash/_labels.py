@@ -1,5 +1,6 @@
 """Labels of training rows to class numbers and indicators: one column a class, rows of zeros unlabelled."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,6 +107,25 @@ def encode_labels(name, y, classes=None):
             f"{name}: all {len(values)} rows of y are unlabelled; label some, or use a hasher that needs no labels."
         )
     return targets
+
+
+def warn_of_signs(name, targets):
+    """Warn where -1 stands beside the class 1 alone, which are mostly two classes and not one with unlabelled rows.
+
+    Parameters
+    ----------
+    name : str
+        The estimator, for messages.
+
+    targets : Targets
+        Of all rows.
+    """
+    if targets.labels.ndim == 1 and targets.classes.tolist() == [1] and (targets.labels == -1).any():
+        warnings.warn(
+            f"{name}: y holds nothing but 1 and -1, and -1 means unlabelled; for two classes pass 0 and 1.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _label_array(name, y):

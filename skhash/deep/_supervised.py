@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._labels import encode_labels
+from .._labels import encode_labels, warn_of_signs
 from .._sklearn import HasMethods, Interval
 from ._estimator import BaseDeepHasher
 from ._labels import validation_rows
@@ -289,6 +289,8 @@ class DeepSupervisedHasher(BaseDeepHasher):
     def _train(self, X, y, net):
         name = type(self).__name__
         targets = encode_labels(name, y.y, y.classes)
+        if y.classes is None:
+            warn_of_signs(name, targets)
         if len(targets) != len(X):
             raise ValueError(f"{name}: X has {len(X)} rows and y {len(targets)}; pass one label per row.")
         n_epochs_before = len(net.history) if net is not None else 0

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._labels import encode_labels
+from .._labels import encode_labels, warn_of_signs
 from .._sklearn import Interval, fit_context
 from .._validation import all_finite, check_features, check_finite
 from ..codes import code_width, pack_bits
@@ -208,6 +208,8 @@ class SupervisedHasher(BaseHasher, metaclass=ABCMeta):
 
     def _fit(self, X, y, classes=None):
         targets = self._encode_labels(X, y, classes)
+        if classes is None:
+            warn_of_signs(type(self).__name__, targets)
         self.classes_ = targets.classes
         self._fit_labelled(X, targets)
 
