@@ -107,8 +107,10 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
 
     Notes
     -----
-    Everything is closed form but the learned centres, and takes one pass over the rows. Directions beyond C - 1 are not
-    taken for longer codes: they tell no classes apart and spoil the code.
+    Everything is closed form but the learned centres, and takes one pass over the rows, of which some thousand are in
+    memory at a time. Nearly all the time of a fit goes into the scatter matrix, n d^2 operations, and the factorisation
+    of one matrix of d x d; what follows is that of C - 1 directions. Directions beyond C - 1 are not taken for longer
+    codes: they tell no classes apart and spoil the code.
 
     ``ridge="auto"`` divides the classes into three groups. With each of them held out, and a third of the other rows,
     it fits every ridge to what is left. The third measures retrieval among the classes of the fit, the group held out
