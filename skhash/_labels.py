@@ -1,31 +1,81 @@
-"""Labels of training rows to indicators: one column a class, rows of zeros unlabelled."""
+"""Labels of training rows to class numbers and indicators: one column a class, rows of zeros unlabelled."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 
 @dataclass(frozen=True)
 class Targets:
     """Classes of training rows.
 
-    `indicators` is 1 for the classes of a row, else 0; `labels` are what rankings are scored by: class numbers, -1
-    where unlabelled, or for several labels a row the indicators themselves.
+    `labels` are what rankings are scored by: class numbers, -1 where unlabelled, or for several labels a row 0/1
+    indicators. Indicators of single labels are made for some rows at a time, because those of many rows and classes
+    take more memory than the features.
     """
 
     classes: NDArray
-    indicators: NDArray[np.float32]
     labels: NDArray
+
+    def __len__(self):
+        return len(self.labels)
 
     @property
     def labelled(self):
         """Positions of the rows that have a class."""
-        return np.flatnonzero(self.indicators.any(axis=1))
+        return np.flatnonzero(self.labels >= 0 if self.labels.ndim == 1 else self.labels.any(axis=1))
+
+    def indicators_of(self, rows) -> NDArray[np.float32]:
+        """Return 1 for the classes of some rows, given by a slice or by positions, else 0."""
+        labels = self.labels[rows]
+        if labels.ndim == 2:
+            return labels.astype(np.float32)
+        indicators = np.zeros((len(labels), len(self.classes)), dtype=np.float32)
+        labelled = np.flatnonzero(labels >= 0)
+        indicators[labelled, labels[labelled]] = 1
+        return indicators
+
+    def select(self, rows) -> "Targets":
+        """Return the targets of some rows, given by a slice or by positions."""
+        return Targets(self.classes, self.labels[rows])
+
+    def shares(self):
+        """Return how a row counts for its classes: 1 / m in each of m, nothing where it is unlabelled.
+
+        Returns
+        -------
+        shares : csr_array of shape (n_samples, n_classes), dtype float64
+            Rows sum to 1, or are empty.
+        """
+        if self.labels.ndim == 2:
+            indicators = sparse.csr_array(self.labels, dtype=np.float64)
+            counts = np.diff(indicators.indptr)
+            indicators.data /= np.repeat(counts, counts)
+            return indicators
+        rows = self.labelled
+        shape = (len(self), len(self.classes))
+        return sparse.csr_array((np.ones(len(rows)), (rows, self.labels[rows])), shape=shape)
+
+    def label_sets(self):
+        """Find the different sets of labels that rows have.
+
+        Returns
+        -------
+        sets : ndarray of shape (n_sets, n_classes), dtype float32
+            Indicators.
+
+        members : ndarray of shape (n_samples,), dtype intp
+            The set of each row.
+        """
+        _, first, members = np.unique(self.labels, axis=0, return_index=True, return_inverse=True)
+        return self.indicators_of(first), members.reshape(-1)
 
 
 def encode_labels(name, y, classes=None):
-    """Turn labels into indicators.
+    """Turn labels into numbers of classes, or check indicators.
 
     Parameters
     ----------
@@ -52,11 +102,30 @@ def encode_labels(name, y, classes=None):
     """
     values = _label_array(name, y)
     targets = _indicator_targets(name, values, classes) if values.ndim == 2 else _class_targets(name, values, classes)
-    if len(values) and not targets.indicators.any():
+    if len(values) and not len(targets.labelled):
         raise ValueError(
             f"{name}: all {len(values)} rows of y are unlabelled; label some, or use a hasher that needs no labels."
         )
     return targets
+
+
+def warn_of_signs(name, targets):
+    """Warn where -1 stands beside the class 1 alone, which are mostly two classes and not one with unlabelled rows.
+
+    Parameters
+    ----------
+    name : str
+        The estimator, for messages.
+
+    targets : Targets
+        Of all rows.
+    """
+    if targets.labels.ndim == 1 and targets.classes.tolist() == [1] and (targets.labels == -1).any():
+        warnings.warn(
+            f"{name}: y holds nothing but 1 and -1, and -1 means unlabelled; for two classes pass 0 and 1.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _label_array(name, y):
@@ -89,13 +158,12 @@ def _indicator_targets(name, values, classes):
             f"{name}: y holds {values[row, column]!r} at row {row}; indicators are 0 or 1, and zeros all along an "
             "unlabelled row."
         )
-    indicators = values.astype(np.float32)
     classes = np.arange(values.shape[1]) if classes is None else np.asarray(classes)
     if len(classes) != values.shape[1]:
         raise ValueError(
             f"{name}: y has {values.shape[1]} columns, but {len(classes)} classes are known; pass as many."
         )
-    return Targets(classes, indicators, indicators.astype(np.uint8))
+    return Targets(classes, values.astype(np.uint8))
 
 
 def _class_targets(name, values, classes):
@@ -119,9 +187,7 @@ def _class_targets(name, values, classes):
         known = classes
     labels = np.full(len(values), -1, dtype=np.intp)
     labels[labelled] = numbers
-    indicators = np.zeros((len(values), len(known)), dtype=np.float32)
-    indicators[np.flatnonzero(labelled), numbers] = 1
-    return Targets(known, indicators, labels)
+    return Targets(known, labels)
 
 
 def _plain(name, values):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from skhash._labels import encode_labels
+from skhash import CCAITQ
+from skhash._labels import Targets, encode_labels, warn_of_signs
 
 
 @pytest.mark.parametrize(
@@ -23,8 +24,8 @@ def test_classes_are_numbered_in_order_and_minus_one_is_unlabelled(y, classes, l
     assert targets.classes.tolist() == classes
     assert targets.labels.tolist() == labels
     expected = [[float(label == column) for column in range(len(classes))] for label in labels]
-    assert targets.indicators.tolist() == expected
-    assert targets.indicators.dtype == np.float32
+    assert targets.indicators_of(slice(None)).tolist() == expected
+    assert targets.indicators_of([0]).dtype == np.float32
     assert targets.labelled.tolist() == [row for row, label in enumerate(labels) if label != -1]
 
 
@@ -37,7 +38,7 @@ def test_known_classes_keep_their_numbers():
 def test_indicators_pass_through_and_rows_of_zeros_are_unlabelled():
     y = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0]])
     targets = encode_labels("Name", y)
-    np.testing.assert_array_equal(targets.indicators, y)
+    np.testing.assert_array_equal(targets.indicators_of(slice(None)), y)
     assert targets.classes.tolist() == [0, 1, 2]
     assert targets.labelled.tolist() == [0, 2]
 
@@ -66,3 +67,33 @@ def test_bad_labels_are_refused_in_one_line(y, classes, message):
         encode_labels("Name", y, classes)
     assert "\n" not in str(raised.value)
     assert str(raised.value).startswith("Name: ")
+
+
+def test_shares_and_sets_of_labels():
+    several = encode_labels("Name", [[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 0, 1]])
+    assert several.shares().toarray().tolist() == [[0.5, 0, 0.5], [0, 0, 0], [0, 1, 0], [0.5, 0, 0.5]]
+    single = encode_labels("Name", [7, -1, 3])
+    assert single.shares().toarray().tolist() == [[0, 1], [0, 0], [1, 0]]
+    for targets in (several, single):
+        sets, members = targets.label_sets()
+        np.testing.assert_array_equal(sets[members], targets.indicators_of(slice(None)))
+        assert len(sets) == 3
+    assert len(single.select([0, 2])) == 2
+
+
+def test_signs_as_classes_are_warned_of_because_minus_one_is_unlabelled():
+    with (
+        pytest.warns(
+            UserWarning, match="CCAITQ: y holds nothing but 1 and -1, and -1 means unlabelled; for two"
+        ) as caught,
+        pytest.raises(ValueError, match="nothing correlates"),
+    ):
+        CCAITQ(2).fit(np.random.default_rng(0).random((20, 3)), np.resize([-1, 1], 20))
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("y", [[1, 1], [0, -1], [1, -1, 2], [[1, 0], [0, 0]], ["1", "-1"]])
+def test_other_labels_are_not_warned_of(y):
+    targets = encode_labels("Name", y)
+    assert isinstance(targets, Targets)
+    warn_of_signs("Name", targets)

@@ -42,7 +42,8 @@ def validation_rows(targets, fraction, random):
             parts.append(members[: n_rows if n_rows > 1 else 0])
         rows = np.concatenate(parts)
     rows = np.sort(rows)
-    relevant = targets.indicators[rows] @ targets.indicators[rows].T > 0
+    indicators = targets.indicators_of(rows)
+    relevant = indicators @ indicators.T > 0
     np.fill_diagonal(relevant, False)
     n_pairs = len(rows) * (len(rows) - 1)
     return rows if 0 < relevant.sum() < n_pairs else nothing

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._labels import encode_labels
+from .._labels import encode_labels, warn_of_signs
 from .._sklearn import HasMethods, Interval
 from ._estimator import BaseDeepHasher
 from ._labels import validation_rows
@@ -289,15 +289,17 @@ class DeepSupervisedHasher(BaseDeepHasher):
     def _train(self, X, y, net):
         name = type(self).__name__
         targets = encode_labels(name, y.y, y.classes)
-        if len(targets.indicators) != len(X):
-            raise ValueError(f"{name}: X has {len(X)} rows and y {len(targets.indicators)}; pass one label per row.")
+        if y.classes is None:
+            warn_of_signs(name, targets)
+        if len(targets) != len(X):
+            raise ValueError(f"{name}: X has {len(X)} rows and y {len(targets)}; pass one label per row.")
         n_epochs_before = len(net.history) if net is not None else 0
         random = np.random.default_rng([self._seed, 0, n_epochs_before])
         held_out = validation_rows(targets, self.validation_fraction, random)
         rows = np.setdiff1d(targets.labelled, held_out, assume_unique=True)
         if len(rows) < 2:
             raise ValueError(f"{name}: y labels {len(rows)} row; label at least 2, and better 10 of every class.")
-        indicators = targets.indicators[rows]
+        indicators = targets.indicators_of(rows)
 
         def tell(network, inputs):
             import torch
@@ -305,7 +307,7 @@ class DeepSupervisedHasher(BaseDeepHasher):
             return torch.from_numpy(indicators)
 
         def make_terms(net, inputs):
-            unlabelled = np.flatnonzero(~targets.indicators.any(axis=1))
+            unlabelled = np.setdiff1d(np.arange(len(targets)), targets.labelled, assume_unique=True)
             return self._make_terms(net, inputs, X, unlabelled)
 
         net = self._train_net(

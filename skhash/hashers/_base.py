@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._labels import encode_labels
+from .._labels import encode_labels, warn_of_signs
 from .._sklearn import Interval, fit_context
 from .._validation import all_finite, check_features, check_finite
 from ..codes import code_width, pack_bits
@@ -208,14 +208,15 @@ class SupervisedHasher(BaseHasher, metaclass=ABCMeta):
 
     def _fit(self, X, y, classes=None):
         targets = self._encode_labels(X, y, classes)
+        if classes is None:
+            warn_of_signs(type(self).__name__, targets)
         self.classes_ = targets.classes
         self._fit_labelled(X, targets)
 
     def _encode_labels(self, X, y, classes=None):
         name, targets = type(self).__name__, encode_labels(type(self).__name__, y, classes)
-        n_labels = len(targets.indicators)
-        if n_labels != X.shape[0]:
-            raise ValueError(f"{name}: X has {X.shape[0]} rows and y {n_labels}; pass one label per row.")
+        if len(targets) != X.shape[0]:
+            raise ValueError(f"{name}: X has {X.shape[0]} rows and y {len(targets)}; pass one label per row.")
         return targets
 
     def __sklearn_tags__(self):

@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state, gen_batches
 
 from .._sklearn import Interval
 from ._base import LinearMap, SupervisedHasher
-from ._blocks import block_of, float_dtype, map_in_order
+from ._blocks import block_of, float_dtype, map_in_order, rows_at
 from ._itq import centred_projections, learn_rotation
 from ._linear_algebra import discriminant_directions, random_rotation, symmetric_root_of_inverse
 from ._statistics import RunningStatistics, check_finite_statistics
@@ -93,6 +93,9 @@ class CCAITQ(LinearMap, SupervisedHasher):
     larger, and the labels have none: of the inverse of their covariance matrix, the pseudo-inverse is taken. Rows may
     have several labels. Rows without a label are left out.
 
+    The rotation is learned from V as a whole. In a fit it takes most of the memory beside the features:
+    ``4 * min(n_bits, n_classes - 1)`` bytes a row for float32 and ``n_bits / 8`` more for the codes.
+
     References
     ----------
     Y. Gong and S. Lazebnik, "Iterative quantization: a Procrustean approach to learning binary codes", CVPR 2011.
@@ -124,7 +127,7 @@ class CCAITQ(LinearMap, SupervisedHasher):
 
     def _fit_labelled(self, X, targets):
         rows = targets.labelled
-        statistics = _joint_statistics(X, rows, targets.indicators)
+        statistics = _joint_statistics(X, rows, targets)
         check_finite_statistics(self, statistics)
         n_features, scatter = X.shape[1], statistics.scatter
         mean, scatter_x = statistics.mean[:n_features], scatter[:n_features, :n_features]
@@ -139,7 +142,7 @@ class CCAITQ(LinearMap, SupervisedHasher):
         # Of the covariance matrix, which is the scatter matrix over n.
         components = (directions[:, : self.n_bits] * (self.correlations_ * np.sqrt(len(rows)))).T
         # Of all rows, whose projections are few numbers: the labelled ones are not copied.
-        projections = centred_projections(X, mean, components)[rows]
+        projections = rows_at(centred_projections(X, mean, components), rows)
         start = random_rotation(self.n_bits, check_random_state(self.random_state))[: len(components)]
         self.rotation_, self.quantization_errors_ = learn_rotation(projections, start, self.max_iter)
         self.n_iter_ = self.max_iter
@@ -152,11 +155,11 @@ class CCAITQ(LinearMap, SupervisedHasher):
         return tags
 
 
-def _joint_statistics(X, rows, indicators):
+def _joint_statistics(X, rows, targets):
     """Accumulate number, mean and scatter matrix of features and indicators side by side."""
 
     def of_block(batch):
-        block, labels = block_of(X, rows[batch]), indicators[rows[batch]]
+        block, labels = block_of(X, rows[batch]), targets.indicators_of(rows[batch])
         joint = sparse.hstack([block, labels], format="csr") if sparse.issparse(block) else np.hstack([block, labels])
         return RunningStatistics.from_rows(joint, with_scatter=True)
 

@@ -3,6 +3,8 @@
 from numbers import Integral, Real
 
 import numpy as np
+from scipy import sparse
+from sklearn.utils import gen_batches
 
 from .._sklearn import Interval, StrOptions
 from ._blocks import block_of, single_threaded_blas
@@ -11,6 +13,9 @@ from ._linear_algebra import RidgeRegression
 
 # Times that the codes of sampled and other rows take turns for one sample of columns, as in the paper.
 _ALTERNATIONS = 3
+
+# Rows whose codes are computed at once.
+_BLOCK_ROWS = 4096
 
 # Rows sampled in each turn for each class, at least: classes without one would all be voted the same code.
 _COLUMNS_PER_CLASS = 5
@@ -102,6 +107,11 @@ class ColumnSampledHash(KernelHasher):
 
     Notes
     -----
+    Beside a copy of the sampled rows where there are more than `max_samples`, a fit on single labels takes a byte for
+    each row and bit, and a number for each class and column: all rows of a class have the same entries in S. Of several
+    labels a row, it takes a byte for each column and different set of labels. The kernel takes a number for each row
+    and anchor more.
+
     The paper bounds the error of its randomised step for the sampled rows by twice the optimum; flipping entries, which
     the sum decides alone, has no such bound, but needs no relaxation and cannot raise the sum. With as few
     columns as bits, 16 bits and ten classes, some turns sample no row of two classes, which then get the same code;
@@ -158,16 +168,16 @@ class ColumnSampledHash(KernelHasher):
     def _mapped(self, X):
         return block_of(X, slice(None)) if self.classifier == "linear" else super()._mapped(X)
 
-    def _learn(self, features, indicators, random):
+    def _learn(self, features, targets, random):
         regression = RidgeRegression(self, features, self.ridge or _RIDGES[self.classifier])
-        half = len(indicators) // 2
-        n_columns = self.n_columns or min(half, max(self.n_bits, _COLUMNS_PER_CLASS * indicators.shape[1]))
+        half = len(targets) // 2
+        n_columns = self.n_columns or min(half, max(self.n_bits, _COLUMNS_PER_CLASS * len(targets.classes)))
         if n_columns > half:
             raise ValueError(
                 f"ColumnSampledHash: n_columns={n_columns} must be <= {half}, half of the labelled rows; use fewer "
                 "columns or None."
             )
-        B, self.objectives_ = _learn_codes(indicators, self.n_bits, n_columns, self.max_iter, random)
+        B, self.objectives_ = _learn_codes(targets, self.n_bits, n_columns, self.max_iter, random)
         self.n_columns_, self.n_iter_ = n_columns, self.max_iter
         return regression.fit(B)
 
@@ -176,43 +186,106 @@ def _identity(X):
     return X
 
 
-def _learn_codes(indicators, n_bits, n_columns, n_turns, random):
+def _learn_codes(targets, n_bits, n_columns, n_turns, random):
     """Learn codes of rows from their labels, and the error of the columns sampled in each turn."""
-    n_samples = len(indicators)
-    B = np.where(random.standard_normal((n_samples, n_bits)) >= 0, 1.0, -1.0)
+    sets, members = targets.label_sets()
+    n_samples = len(members)
+    B = np.empty((n_samples, n_bits), dtype=np.int8)
+    # Drawn in blocks: Gaussian numbers take 8 bytes each.
+    for rows in gen_batches(n_samples, _BLOCK_ROWS):
+        B[rows] = np.where(random.standard_normal((rows.stop - rows.start, n_bits)) >= 0, 1, -1)
     errors = np.empty(n_turns)
     with single_threaded_blas():
         for turn in range(n_turns):
-            order = random.permutation(n_samples)
-            columns, others = order[:n_columns], order[n_columns:]
-            S = _weighted_similarity(indicators, columns)
+            columns = random.permutation(n_samples)[:n_columns]
+            S = _SampledColumns(sets, members, columns)
             for _ in range(_ALTERNATIONS):
-                B[columns] = _improve_columns(S[columns], S[others], B[columns], B[others])
-                votes = S[others] @ B[columns]
-                B[others] = np.where(votes == 0, B[others], np.where(votes > 0, 1.0, -1.0))
-            errors[turn] = np.mean((S - B @ B[columns].T / n_bits) ** 2)
+                sampled = B[columns].astype(np.float64)
+                B[columns] = 0
+                sampled = _improve_columns(S.among_columns(), S.products_with(B), sampled, _gram(B))
+                for rows, votes in S.votes(sampled):
+                    B[rows] = np.where(votes == 0, B[rows], np.where(votes > 0, 1, -1))
+                B[columns] = sampled
+            errors[turn] = S.error(B, sampled)
     return B, errors
 
 
-def _weighted_similarity(indicators, columns):
-    """Compute columns of S: 1 where rows share a label, elsewhere the number that makes the sum 0."""
-    similar = indicators @ indicators[columns].T > 0
-    n_similar = np.count_nonzero(similar)
-    return np.where(similar, 1.0, -n_similar / max(1, similar.size - n_similar))
+def _gram(B):
+    """Compute ``B'B``."""
+    return sum(B[rows].astype(np.float64).T @ B[rows].astype(np.float64) for rows in gen_batches(len(B), _BLOCK_ROWS))
 
 
-def _improve_columns(S_columns, S_others, B_columns, B_others):
-    """Lower the sum over the codes of the sampled rows, bit by bit."""
-    n_bits = B_columns.shape[1]
-    B_columns = B_columns.copy()
-    votes = n_bits * S_others.T @ B_others
-    agreement = B_others.T @ B_others
+class _SampledColumns:
+    """Columns of S: 1 where rows share a label, elsewhere the number that makes the sum 0.
+
+    Kept by distinct sets of labels, because all rows with the same labels have the same entries.
+
+    Parameters
+    ----------
+    sets : ndarray of shape (n_sets, n_classes)
+        Indicators.
+
+    members : ndarray of shape (n_samples,)
+        The set of each row.
+
+    columns : ndarray of shape (n_columns,)
+        The sampled rows.
+    """
+
+    def __init__(self, sets, members, columns):
+        self._members, self._columns = members, columns
+        self._similar = sets @ sets[members[columns]].T > 0
+        self._sizes = np.bincount(members, minlength=len(sets)).astype(np.float64)
+        n_pairs = len(members) * len(columns)
+        n_similar = int(self._sizes @ self._similar.sum(axis=1))
+        self._dissimilar = -n_similar / max(1, n_pairs - n_similar)
+
+    def among_columns(self):
+        """Return the rows of the sampled rows."""
+        return np.where(self._similar[self._members[self._columns]], 1.0, self._dissimilar)
+
+    def products_with(self, B):
+        """Compute ``S'B``."""
+        n_samples = len(self._members)
+        ones = np.ones(n_samples, dtype=np.int32)
+        by_set = sparse.csc_array((ones, self._members, np.arange(n_samples + 1)), shape=(len(self._sizes), n_samples))
+        sums = (by_set @ B).astype(np.float64)
+        parts = (self._similar[some].T @ sums[some] for some in gen_batches(len(sums), _BLOCK_ROWS))
+        return self._weigh(sum(parts), sums.sum(axis=0))
+
+    def votes(self, sampled):
+        """Compute ``S sampled``, block by block: yield rows and their part."""
+        parts = [self._similar[some] @ sampled for some in gen_batches(len(self._similar), _BLOCK_ROWS)]
+        of_sets = self._weigh(np.concatenate(parts), sampled.sum(axis=0))
+        for rows in gen_batches(len(self._members), _BLOCK_ROWS):
+            yield rows, of_sets[self._members[rows]]
+
+    def error(self, B, sampled):
+        """Compute the mean of ``(S - B sampled' / n_bits)^2``."""
+        n_similar = self._sizes @ self._similar.sum(axis=1)
+        n_pairs, n_bits = len(B) * len(sampled), B.shape[1]
+        squares = n_similar + (n_pairs - n_similar) * self._dissimilar**2
+        products = np.sum(self.products_with(B) * sampled) / n_bits
+        return (squares - 2 * products + np.sum(_gram(B) * (sampled.T @ sampled)) / n_bits**2) / n_pairs
+
+    def _weigh(self, similar, total):
+        """Sum over all pairs from the sum over similar ones."""
+        return (1 - self._dissimilar) * similar + self._dissimilar * total
+
+
+def _improve_columns(S, products, B, agreement):
+    """Lower the sum over the codes of the sampled rows, bit by bit.
+
+    `S` are the rows of S of the sampled rows, `products` is ``S'B`` and `agreement` ``B'B`` of the others.
+    """
+    n_bits = B.shape[1]
+    B = B.copy()
     for bit in range(n_bits):
         rest = np.arange(n_bits) != bit
-        quadratic = n_bits * S_columns - B_columns[:, rest] @ B_columns[:, rest].T
-        linear = votes[:, bit] - B_columns[:, rest] @ agreement[rest, bit]
-        B_columns[:, bit] = _flip_entries(quadratic, linear, B_columns[:, bit])
-    return B_columns
+        quadratic = n_bits * S - B[:, rest] @ B[:, rest].T
+        linear = n_bits * products[:, bit] - B[:, rest] @ agreement[rest, bit]
+        B[:, bit] = _flip_entries(quadratic, linear, B[:, bit])
+    return B
 
 
 def _flip_entries(quadratic, linear, b):

@@ -107,8 +107,10 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
 
     Notes
     -----
-    Everything is closed form but the learned centres, and takes one pass over the rows. Directions beyond C - 1 are not
-    taken for longer codes: they tell no classes apart and spoil the code.
+    Everything is closed form but the learned centres, and takes one pass over the rows, of which some thousand are in
+    memory at a time. Nearly all the time of a fit goes into the scatter matrix, n d^2 operations, and the factorisation
+    of one matrix of d x d; what follows is that of C - 1 directions. Directions beyond C - 1 are not taken for longer
+    codes: they tell no classes apart and spoil the code.
 
     ``ridge="auto"`` divides the classes into three groups. With each of them held out, and a third of the other rows,
     it fits every ridge to what is left. The third measures retrieval among the classes of the fit, the group held out
@@ -154,7 +156,7 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
         self.random_state = random_state
 
     def _fit_labelled(self, X, targets):
-        statistics = _unit_statistics(X, targets.indicators)
+        statistics = _unit_statistics(X, targets)
         check_finite_statistics(self, statistics)
         random_state = check_random_state(self.random_state)
         # The statistics of a fit that went before.
@@ -206,7 +208,7 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
         known = np.searchsorted(classes, self.classes_)
         centers[known] = self.centers_
         statistics = self.statistics_.spread(known, len(classes)).merge(
-            _unit_statistics(X, targets.indicators).spread(np.searchsorted(classes, targets.classes), len(classes))
+            _unit_statistics(X, targets).spread(np.searchsorted(classes, targets.classes), len(classes))
         )
         check_finite_statistics(self, statistics)
         random_state = check_random_state(self.random_state)
@@ -292,12 +294,12 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
 
     def _choose_ridge(self, X, targets, random_state):
         """Return the ridge that serves held-out rows and held-out classes best, and all scores."""
-        classes = random_state.permutation(np.flatnonzero(targets.indicators.sum(axis=0) > 1))
+        classes = random_state.permutation(np.flatnonzero(targets.shares().count_nonzero(axis=0) > 1))
         if len(classes) < _FEWEST_CLASSES:
             return _RIDGE_OF_FEW_CLASSES, None
         groups = np.array_split(classes, min(_N_FOLDS, len(classes) // 2))
         rows = random_state.permutation(targets.labelled)
-        folds = (self._fold_scores(X, targets.indicators, rows, group) for group in groups)
+        folds = (self._fold_scores(X, targets, rows, group) for group in groups)
         scores = [fold for fold in folds if fold is not None]
         if not scores:
             return _RIDGE_OF_FEW_CLASSES, None
@@ -305,18 +307,18 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
         best = _RIDGES[int(mean.sum(axis=1).argmax())]
         return best, {ridge: tuple(pair) for ridge, pair in zip(_RIDGES, mean.tolist(), strict=True)}
 
-    def _fold_scores(self, X, indicators, rows, group):
+    def _fold_scores(self, X, targets, rows, group):
         """Score each ridge on other rows of known classes and on rows of the classes held out.
 
         None where the other classes leave nothing to learn from, as when a class held out is one of every row's labels.
         """
-        is_held_out = indicators[rows][:, group].any(axis=1)
+        is_held_out = targets.indicators_of(rows)[:, group].any(axis=1)
         held_out, known = rows[is_held_out], rows[~is_held_out]
         others = known[::3]
         fitted = np.setdiff1d(known, others)
         if len(fitted) == 0:
             return None
-        statistics = _unit_statistics(X[fitted], indicators[fitted])
+        statistics = _unit_statistics(X[fitted], targets.select(fitted))
         model = DiscriminantITQ(self.n_bits, random_state=0)
         parts = [part[:_MOST_VALIDATION_ROWS] for part in (others, held_out)]
         scores = np.zeros((len(_RIDGES), 2))
@@ -327,7 +329,7 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
                 return None
             model._set_solution(X, statistics, ridge, solution)
             model.n_bits_ = self.n_bits
-            scores[number] = [_retrieval_score(model, X[part], indicators[part]) for part in parts]
+            scores[number] = [_retrieval_score(model, X[part], targets.indicators_of(part)) for part in parts]
         return scores
 
     def __sklearn_tags__(self):
@@ -348,7 +350,7 @@ def _norms(X):
     return np.sqrt(squares)
 
 
-def _unit_statistics(X, indicators):
+def _unit_statistics(X, targets):
     """Accumulate the statistics of rows scaled to norm 1."""
 
     def of_block(rows):
@@ -356,7 +358,7 @@ def _unit_statistics(X, indicators):
         with np.errstate(over="ignore", invalid="ignore"):
             norms = _norms(block)
             unit = block.multiply(1 / norms).tocsr() if sparse.issparse(block) else block / norms
-        return ClassStatistics.from_rows(unit, indicators[rows], dtype=block.dtype)
+        return ClassStatistics.from_rows(unit, targets.indicators_of(rows), dtype=block.dtype)
 
     blocks = map_in_order(of_block, gen_batches(X.shape[0], _BLOCK_ROWS), n_pending=2)
     return reduce(ClassStatistics.merge, blocks)

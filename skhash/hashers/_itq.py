@@ -84,6 +84,9 @@ class ITQ(PrincipalComponentHasher):
 
     Notes
     -----
+    The rotation is learned from V as a whole. In a fit it takes most of the memory beside the features:
+    ``4 * n_bits`` bytes a row for float32 and ``n_bits / 8`` more for B.
+
     `partial_fit` updates mean and components exactly, from merged statistics. The rotation is a function of the rows
     themselves, which are gone: it is learned from the first chunk and then kept, turned along with the components so
     that the hash functions change as little as possible. So pass a first chunk of some thousand rows.
@@ -177,17 +180,18 @@ def learn_rotation(projections, rotation, n_turns):
         ``||B - V R||^2`` per row at each turn; it never rises.
     """
     n_samples, n_bits = len(projections), rotation.shape[1]
-    squared_norm = np.sum(projections**2, dtype=np.float64)
+    squared_norm = np.einsum("ij,ij->", projections, projections, dtype=np.float64)
     column_sums = projections.sum(axis=0, dtype=np.float64)
-    bits, changed = np.zeros((2, n_samples, n_bits), dtype=bool)
+    # All bits one after the other, an eighth of what Booleans take.
+    packed = np.zeros(-(-n_samples * n_bits // 8), dtype=np.uint8)
     bits_times_projections = np.zeros(rotation.T.shape)
     errors = np.empty(n_turns)
     for turn in range(n_turns):
-        _update_bits(bits, changed, projections, rotation.astype(projections.dtype))
-        if np.count_nonzero(changed) > _FEW_CHANGES * changed.size:
-            bits_times_projections = _bits_times_projections(bits, projections)
+        changes = _update_bits(packed, projections, rotation.astype(projections.dtype))
+        if changes is None:
+            bits_times_projections = _bits_times_projections(packed, projections, n_bits)
         else:
-            bits_times_projections += _changes_times_projections(bits, changed, projections)
+            bits_times_projections += _changes_times_projections(*changes, projections, n_bits)
         # B = 2 bits - 1
         cross_product = 2 * bits_times_projections - column_sums
         # ||B - V R||^2 = ||B||^2 + ||V||^2 - 2 trace(R B'V)
@@ -196,35 +200,55 @@ def learn_rotation(projections, rotation, n_turns):
     return rotation, errors
 
 
-def _update_bits(bits, changed, projections, rotation):
-    """Set the bits to ``[V R >= 0]``, and mark those that were not so."""
+def _bytes_of(packed, rows, n_bits):
+    """Return the bytes that hold the bits of one stack of rows, the number of which fills bytes."""
+    return packed[rows.start * n_bits // 8 : -(-rows.stop * n_bits // 8)]
+
+
+def _update_bits(packed, projections, rotation):
+    """Set the bits to ``[V R >= 0]``, and return the places among all bits of those that changed and what they are now.
+
+    Returns None instead of many places.
+    """
+    n_bits = rotation.shape[1]
 
     def update(rows):
-        rotated = (stack(projections[rows]) @ rotation).reshape(-1, rotation.shape[1])
-        new = rotated[: rows.stop - rows.start] >= 0
-        np.not_equal(new, bits[rows], out=changed[rows])
-        bits[rows] = new
+        rotated = (stack(projections[rows]) @ rotation).reshape(-1, n_bits)
+        new = np.packbits(rotated[: rows.stop - rows.start] >= 0)
+        old = _bytes_of(packed, rows, n_bits)
+        # Most bytes stay as they are.
+        changed_bytes = np.flatnonzero(new != old)
+        places = np.flatnonzero(np.unpackbits(new[changed_bytes] ^ old[changed_bytes]))
+        is_one = np.unpackbits(new[changed_bytes])[places]
+        old[:] = new
+        return rows.start * n_bits + 8 * changed_bytes[places >> 3] + (places & 7), is_one
 
-    for _ in map_in_order(update, stacks_of(len(projections))):
-        pass
+    found, n_found, n_few = [], 0, _FEW_CHANGES * len(projections) * n_bits
+    for places, is_one in map_in_order(update, stacks_of(len(projections))):
+        n_found += len(places)
+        if n_found <= n_few:
+            found.append((places, is_one))
+    if n_found > n_few:
+        return None
+    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
 
-def _bits_times_projections(bits, projections):
+def _bits_times_projections(packed, projections, n_bits):
     """Compute ``bits' V`` from all bits."""
 
     def of_stack(rows):
-        return bits[rows].astype(projections.dtype).T @ projections[rows]
+        block = projections[rows]
+        bits = np.unpackbits(_bytes_of(packed, rows, n_bits), count=len(block) * n_bits).reshape(len(block), n_bits)
+        return bits.astype(block.dtype).T @ block
 
-    product = np.zeros((bits.shape[1], projections.shape[1]))
+    product = np.zeros((n_bits, projections.shape[1]))
     for part in map_in_order(of_stack, stacks_of(len(projections))):
         product += part
     return product
 
 
-def _changes_times_projections(bits, changed, projections):
+def _changes_times_projections(places, is_one, projections, n_bits):
     """Compute what the bits that changed add to ``bits' V``."""
-    n_samples, n_bits = bits.shape
-    places = np.flatnonzero(changed)
     samples, positions = np.divmod(places, n_bits)
-    steps = np.where(bits.reshape(-1)[places], projections.dtype.type(1), projections.dtype.type(-1))
-    return sparse.csr_array((steps, (positions, samples)), shape=(n_bits, n_samples)) @ projections
+    steps = np.where(is_one, projections.dtype.type(1), projections.dtype.type(-1))
+    return sparse.csr_array((steps, (positions, samples)), shape=(n_bits, len(projections))) @ projections

@@ -13,7 +13,7 @@ from .._sklearn import Interval
 from .._validation import all_finite
 from ._anchors import choose_anchors, gaussian_kernel, kernel_width
 from ._base import SupervisedHasher
-from ._blocks import apply_to_rows, block_of, float_dtype
+from ._blocks import apply_to_rows, block_of, float_dtype, rows_at
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class KernelHasher(SupervisedHasher, metaclass=ABCMeta):
     """Base of supervised hashers that compute ``sign(k(x) W - offsets)`` with the kernels of rows and anchors.
 
     A subclass has the parameters `n_anchors`, `max_samples` and `random_state`, and supplies
-    ``_learn(features, indicators, random)``, which returns W and the offsets. Anchors are drawn from all rows, the rest
+    ``_learn(features, targets, random)``, which returns W and the offsets. Anchors are drawn from all rows, the rest
     is learned from labelled ones.
     """
 
@@ -104,7 +104,7 @@ class KernelHasher(SupervisedHasher, metaclass=ABCMeta):
     }
 
     @abstractmethod
-    def _learn(self, features, indicators, random):
+    def _learn(self, features, targets, random):
         """Learn from mapped labelled rows, and return weights (n_mapped, n_bits) and offsets (n_bits,)."""
 
     def _fit_labelled(self, X, targets):
@@ -112,16 +112,16 @@ class KernelHasher(SupervisedHasher, metaclass=ABCMeta):
         rows = targets.labelled
         if len(rows) > self.max_samples:
             rows = np.sort(random.permutation(rows)[: self.max_samples])
-        indicators = targets.indicators[rows]
-        if (indicators == indicators[0]).all():
+        targets = targets.select(rows)
+        if (targets.labels == targets.labels[0]).all():
             raise ValueError(f"{name}: all {len(rows)} labelled rows have the same labels; pass at least two classes.")
         self._map = self._learn_map(X, random)
-        features = self._mapped(X if len(rows) == X.shape[0] else X[rows])
+        features = self._mapped(rows_at(X, rows))
         with np.errstate(over="ignore"):
             spread = features.max(axis=0) - features.min(axis=0)
         if abs(spread).max() == 0:
             raise ValueError(f"{name}: all {len(rows)} labelled rows are equal; pass rows that differ.")
-        weights, offsets = self._learn(features, indicators, random)
+        weights, offsets = self._learn(features, targets, random)
         self._weights, self._offsets = weights.astype(float_dtype(X)), offsets.astype(np.float64)
 
     def _learn_map(self, X, random):

@@ -91,6 +91,10 @@ class KMeansHash(BaseHasher):
     weights :math:`w_{ij}` change with the assignment, which the proof does not cover: a turn that would raise
     :math:`E` is undone and ends the learning of its subspace. A codeword that loses all rows stays where it is.
 
+    What :math:`E` stands for is the distance of rows, not their classes: where labels decide, `ITQ` is far ahead. By
+    Euclidean neighbours both are about level on features of a network, and ITQ is ahead on Gaussian rows; the paper has
+    this method ahead on SIFT and GIST descriptors. See the benchmarks.
+
     References
     ----------
     K. He, F. Wen and J. Sun, "K-means hashing: an affinity-preserving quantization method for learning binary compact

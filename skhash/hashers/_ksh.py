@@ -120,14 +120,14 @@ class KernelSupervisedHash(KernelHasher):
         self.max_samples = max_samples
         self.random_state = random_state
 
-    def _learn(self, features, indicators, random):
-        similarity = _SharedLabels(indicators)
+    def _learn(self, features, targets, random):
+        similarity = _SharedLabels(targets)
         if similarity.all_similar:
             raise ValueError(
-                f"KernelSupervisedHash: all {len(indicators)} labelled rows share a label with all others; leave out "
+                f"KernelSupervisedHash: all {len(targets)} labelled rows share a label with all others; leave out "
                 "labels that all have."
             )
-        n_samples = len(indicators)
+        n_samples = len(targets)
         mean = features.mean(axis=0, dtype=np.float64)
         with single_threaded_blas():
             whitened, directions = _whiten(features - mean, self.ridge)
@@ -148,11 +148,10 @@ class KernelSupervisedHash(KernelHasher):
 class _SharedLabels:
     """The matrix S of pairs: 1 where two rows share a label, else -1; kept by distinct sets of labels."""
 
-    def __init__(self, indicators):
-        sets, members = np.unique(indicators, axis=0, return_inverse=True)
-        n_samples = len(indicators)
+    def __init__(self, targets):
+        sets, self._members = targets.label_sets()
+        n_samples = len(targets)
         self._between = np.where(sets @ sets.T > 0, 1.0, -1.0)
-        self._members = members.reshape(-1)
         self._sums = sparse.csr_array((np.ones(n_samples), (self._members, np.arange(n_samples))))
         self.all_similar = bool((self._between > 0).all())
 

@@ -117,13 +117,13 @@ class LDAHash(LinearMap, SupervisedHasher):
                 f"LDAHash: n_bits={self.n_bits} must be <= n_features={n_features}; use fewer bits or DiscriminantITQ, "
                 "which has no limit."
             )
-        X, indicators = rows_at(X, targets.labelled), targets.indicators[targets.labelled].astype(np.float64)
-        shares = indicators / indicators.sum(axis=1, keepdims=True)
+        labelled = targets.labelled
+        X, shares = rows_at(X, labelled), targets.select(labelled).shares()
         n_positive, n_negative = _count_pairs(shares)
         if n_positive < 1e-9 or n_negative < 1e-9:
             kind, fix = ("the same class", "several") if n_positive < 1e-9 else ("different classes", "two")
             raise ValueError(
-                f"LDAHash: no two of the {len(shares)} labelled rows are of {kind}; pass {fix} "
+                f"LDAHash: no two of the {len(labelled)} labelled rows are of {kind}; pass {fix} "
                 f"{'rows of a class' if n_positive < 1e-9 else 'classes or more'}."
             )
         total = RunningStatistics.from_rows(X, with_scatter=True)
@@ -144,7 +144,7 @@ class LDAHash(LinearMap, SupervisedHasher):
         if n_useful < self.n_bits:
             raise ValueError(
                 f"LDAHash: n_bits={self.n_bits} must be <= {n_useful}, the rank of the training data (n_samples="
-                f"{len(shares)}, n_features={n_features}); use fewer bits or DiscriminantITQ, which has no limit."
+                f"{len(labelled)}, n_features={n_features}); use fewer bits or DiscriminantITQ, which has no limit."
             )
         dtype = float_dtype(X)
         offsets = (total.mean @ weights).astype(dtype)
@@ -162,8 +162,8 @@ class LDAHash(LinearMap, SupervisedHasher):
 
 def _count_pairs(shares):
     """Count the positive and the negative pairs, each pair once."""
-    positive = (np.sum(shares.sum(axis=0) ** 2) - np.sum(shares**2)) / 2
-    return positive, len(shares) * (len(shares) - 1) / 2 - positive
+    positive = (np.sum(shares.sum(axis=0) ** 2) - np.sum(shares.data**2)) / 2
+    return positive, shares.shape[0] * (shares.shape[0] - 1) / 2 - positive
 
 
 def _positive_scatter(X, shares, mean):
@@ -186,8 +186,9 @@ def _positive_scatter(X, shares, mean):
 def _best_thresholds(projections, shares):
     """Find the threshold of each bit between two neighbouring projections, and its error, over all pairs."""
     n_positive, n_negative = _count_pairs(shares)
-    rows, classes = np.nonzero(shares)
-    entries, sizes = shares[rows, classes], shares.sum(axis=0)
+    coordinates = shares.tocoo()
+    rows, classes = coordinates.coords
+    entries, sizes = shares.data, shares.sum(axis=0)
     n_samples, n_bits = projections.shape
     # What lies below a threshold times what lies above: the pairs that it separates.
     separated = np.arange(1, n_samples) * np.arange(n_samples - 1, 0, -1.0)

@@ -157,7 +157,7 @@ class MutualInformationHash(OnlineHasher):
         first = random.permutation(targets.labelled)[: -(-self.reservoir_size // 10)]
         self._keys = np.full(len(first), np.inf)
         self._reservoir = self._rows(X, first)
-        self._reservoir_indicators = targets.indicators[first]
+        self._reservoir_indicators = targets.indicators_of(first)
 
     def _add_classes(self, positions):
         n_rows, n_classes = self._reservoir_indicators.shape

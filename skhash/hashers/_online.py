@@ -130,7 +130,7 @@ class OnlineHasher(SupervisedHasher, metaclass=ABCMeta):
             for iteration in range(self.max_iter):
                 order = random.permutation(targets.labelled)
                 for block in gen_batches(len(order), block_rows):
-                    rows, indicators = self._rows(X, order[block]), targets.indicators[order[block]]
+                    rows, indicators = self._rows(X, order[block]), targets.indicators_of(order[block])
                     units = self._unit(rows)
                     for batch in gen_batches(len(rows), self.batch_size):
                         self._step(units[batch], indicators[batch])

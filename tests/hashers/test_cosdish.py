@@ -7,12 +7,15 @@ import pytest
 from sklearn.datasets import load_digits, make_multilabel_classification
 
 from skhash import ITQ, ColumnSampledHash
+from skhash._labels import encode_labels
 from skhash.codes import unpack_codes
-from skhash.hashers._cosdish import _flip_entries, _improve_columns, _learn_codes, _weighted_similarity
+from skhash.hashers._cosdish import _flip_entries, _improve_columns, _learn_codes, _SampledColumns
 from skhash.metrics import mean_average_precision
 
 DIGITS, LABELS = load_digits(return_X_y=True)
 TRAIN, QUERIES, DATABASE = slice(0, 600), slice(600, 800), slice(800, 1797)
+SEVERAL = (np.random.default_rng(0).random((30, 4)) < 0.4).astype(int)
+SEVERAL[:, 0] |= ~SEVERAL.any(axis=1)
 
 classifiers = pytest.mark.parametrize("classifier", ["linear", "kernel"])
 
@@ -28,8 +31,28 @@ def naive_sum(S, B, columns):
 
 def test_similarity_by_hand():
     """Of rows of classes 0, 0, 1 and column 0, two pairs are similar and one is not: -2 makes the sum 0."""
-    indicators = np.eye(2, dtype=np.float32)[[0, 0, 1]]
-    np.testing.assert_array_equal(_weighted_similarity(indicators, [0]), [[1], [1], [-2]])
+    S = _SampledColumns(*encode_labels("Name", [0, 0, 1]).label_sets(), np.array([0]))
+    np.testing.assert_array_equal(S.products_with(np.eye(3)), [[1, 1, -2]])
+
+
+def naive_similarity(indicators, columns):
+    similar = np.array([[bool((row * indicators[column]).any()) for column in columns] for row in indicators])
+    return np.where(similar, 1.0, -similar.sum() / (~similar).sum())
+
+
+@pytest.mark.parametrize("y", [LABELS[:30], SEVERAL], ids=["one", "several"])
+def test_products_of_sampled_columns_are_those_of_the_whole_matrix(y):
+    rng = np.random.default_rng(0)
+    targets, columns = encode_labels("Name", y), np.array([3, 0, 17, 8])
+    B = rng.choice(np.array([-1, 1], dtype=np.int8), size=(30, 5))
+    S, matrix = (
+        _SampledColumns(*targets.label_sets(), columns),
+        naive_similarity(targets.indicators_of(slice(None)), columns),
+    )
+    np.testing.assert_allclose(S.among_columns(), matrix[columns])
+    np.testing.assert_allclose(S.products_with(B), matrix.T @ B)
+    np.testing.assert_allclose(np.concatenate([votes for _, votes in S.votes(B[columns])]), matrix @ B[columns])
+    assert S.error(B, B[columns]) == pytest.approx(np.mean((matrix - B @ B[columns].T / 5) ** 2))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -37,10 +60,10 @@ def test_step_for_the_sampled_rows_never_raises_the_sum(seed):
     rng = np.random.default_rng(seed)
     indicators = np.eye(3, dtype=np.float32)[rng.integers(3, size=15)]
     B, columns, others = rng.choice([-1.0, 1.0], size=(15, 4)), np.arange(5), np.arange(5, 15)
-    S = _weighted_similarity(indicators, columns)
+    S = naive_similarity(indicators, columns)
     sums = [naive_sum(S, B, columns)]
     for _ in range(4):
-        B[columns] = _improve_columns(S[columns], S[others], B[columns], B[others])
+        B[columns] = _improve_columns(S[columns], S[others].T @ B[others], B[columns], B[others].T @ B[others])
         sums.append(naive_sum(S, B, columns))
     assert (np.diff(sums) <= 1e-9).all()
     # No single entry could be flipped with a gain.
@@ -65,10 +88,9 @@ def test_flips_end_where_no_flip_gains():
 
 
 def test_training_codes_separate_the_classes():
-    indicators = np.eye(10, dtype=np.float32)[LABELS[TRAIN]]
-    B, errors = _learn_codes(indicators, 16, 50, 10, np.random.RandomState(0))
+    B, errors = _learn_codes(encode_labels("Name", LABELS[TRAIN]), 16, 50, 10, np.random.RandomState(0))
     same = LABELS[TRAIN, None] == LABELS[None, TRAIN]
-    products = B @ B.T
+    products = B.astype(int) @ B.T
     assert products[same].mean() > 15
     assert products[~same].mean() < 2
     assert errors.shape == (10,)

@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_digits, make_multilabel_classification
 
 from skhash import ITQ, KernelSupervisedHash
+from skhash._labels import encode_labels
 from skhash.codes import unpack_codes
 from skhash.hashers._ksh import _climb, _Residue, _SharedLabels, _signs, _whiten
 from skhash.metrics import mean_average_precision
@@ -19,10 +20,11 @@ def naive_pairs(indicators):
     return np.array([[1.0 if (indicators[i] * indicators[j]).any() else -1.0 for j in range(n)] for i in range(n)])
 
 
-@pytest.mark.parametrize("indicators", [np.eye(4, dtype=np.float32)[LABELS[:40] % 4], SEVERAL], ids=["one", "several"])
-def test_pairs_are_those_of_a_double_loop(indicators):
+@pytest.mark.parametrize("y", [LABELS[:40] % 4, SEVERAL], ids=["one", "several"])
+def test_pairs_are_those_of_a_double_loop(y):
     rng = np.random.default_rng(1)
-    S, similarity = naive_pairs(indicators), _SharedLabels(indicators)
+    targets = encode_labels("Name", y)
+    S, similarity = naive_pairs(targets.indicators_of(slice(None))), _SharedLabels(targets)
     vector, matrix = rng.standard_normal(40), rng.standard_normal((40, 3))
     np.testing.assert_allclose(similarity.times(vector), S @ vector, atol=1e-10)
     np.testing.assert_allclose(similarity.between(matrix), matrix.T @ S @ matrix, atol=1e-10)
@@ -31,7 +33,7 @@ def test_pairs_are_those_of_a_double_loop(indicators):
 def test_residue_is_what_the_bits_leave():
     rng = np.random.default_rng(2)
     U, S = rng.standard_normal((40, 6)), naive_pairs(SEVERAL)
-    residue, R = _Residue(_SharedLabels(SEVERAL), 3, U), 3 * S
+    residue, R = _Residue(_SharedLabels(encode_labels("Name", SEVERAL)), 3, U), 3 * S
     for _ in range(3):
         direction = residue.leading_direction()
         values, vectors = np.linalg.eigh(U.T @ R @ U)
@@ -54,7 +56,7 @@ def test_whitened_features_have_unit_variance():
 def test_ascent_reaches_a_point_without_slope():
     rng = np.random.default_rng(3)
     U, S = rng.standard_normal((40, 3)), naive_pairs(SEVERAL)
-    residue = _Residue(_SharedLabels(SEVERAL), 1, U)
+    residue = _Residue(_SharedLabels(encode_labels("Name", SEVERAL)), 1, U)
 
     def smoothed(v):
         soft = 2 / (1 + np.exp(-U @ v)) - 1

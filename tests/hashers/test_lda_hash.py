@@ -4,6 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.datasets import load_digits, make_blobs
 
 from skhash import LSH, LDAHash
@@ -29,16 +30,16 @@ def pairs(shares):
 @both
 def test_covariances_of_pairs(shares):
     expected = sum(p * np.outer(X[i] - X[j], X[i] - X[j]) for i, j, p in pairs(shares))
-    np.testing.assert_allclose(_positive_scatter(X, shares, X.mean(axis=0)), expected)
+    np.testing.assert_allclose(_positive_scatter(X, sparse.csr_array(shares), X.mean(axis=0)), expected)
     n_positive = sum(p for _, _, p in pairs(shares))
-    np.testing.assert_allclose(_count_pairs(shares), [n_positive, 30 * 29 / 2 - n_positive])
+    np.testing.assert_allclose(_count_pairs(sparse.csr_array(shares)), [n_positive, 30 * 29 / 2 - n_positive])
 
 
 @both
 def test_thresholds_are_the_best_of_all(shares):
     projections = np.round(X[:, :2], 0)  # with ties
-    thresholds, errors = _best_thresholds(projections, shares)
-    n_positive, n_negative = _count_pairs(shares)
+    thresholds, errors = _best_thresholds(projections, sparse.csr_array(shares))
+    n_positive, n_negative = _count_pairs(sparse.csr_array(shares))
     for column, threshold, error in zip(projections.T, thresholds, errors, strict=True):
         values = np.unique(column)
         naive = []
