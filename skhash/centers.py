@@ -4,10 +4,12 @@ from itertools import combinations
 from math import comb
 
 import numpy as np
+from scipy.optimize import quadratic_assignment
 from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
 
 __all__ = [
+    "NestedCodebook",
     "additional_centers",
     "balanced_centers",
     "bernoulli_centers",
@@ -16,6 +18,7 @@ __all__ = [
     "hadamard_centers",
     "maximal_distance_centers",
     "minimum_distance",
+    "plotkin_distance",
 ]
 
 # Rows whose distances are held in memory together.
@@ -370,6 +373,175 @@ def gilbert_varshamov_distance(n_classes, n_bits):
         distance += 1
         volume += comb(n_bits, distance)
     return distance
+
+
+class NestedCodebook:
+    r"""Code centres of which every prefix is a code whose minimum distance is known.
+
+    The words are those of `balanced_centers`, whose greedy search adds one bit after the other, so that a prefix is as
+    good as a search for that length. On construction, the distances of all pairs are computed for each prefix: that is
+    the certificate, beside the bound of Plotkin that no code exceeds.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of words.
+
+    n_bits : int, default=64
+        Length of the words.
+
+    prefixes : tuple of int, default=(16, 32, 64)
+        Lengths for which distances are stated, ascending; those from `n_bits` on are left out, and `n_bits` is added.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the search.
+
+    Attributes
+    ----------
+    words : ndarray of shape (n_classes, n_bits), dtype int8
+        Codes of -1 and +1, one for each class.
+
+    prefixes : tuple of int
+        Lengths for which distances are stated.
+
+    minimum_distances : dict of int to int
+        Smallest Hamming distance between two words, by length of the prefix; 0 where two of them are equal.
+
+    bounds : dict of int to int
+        What no code of as many words exceeds, by length of the prefix: `plotkin_distance`.
+
+    Raises
+    ------
+    ValueError
+        If there are more classes than codes of `n_bits` bits, or `prefixes` do not ascend from 1.
+
+    See Also
+    --------
+    balanced_centers : The search.
+
+    Examples
+    --------
+    >>> from skhash.centers import NestedCodebook
+    >>> codebook = NestedCodebook(10, random_state=0)
+    >>> codebook.minimum_distances
+    {16: 8, 32: 17, 64: 34}
+    >>> codebook.bounds
+    {16: 8, 32: 17, 64: 35}
+    """
+
+    def __init__(self, n_classes, n_bits=64, *, prefixes=(16, 32, 64), random_state=None):
+        lengths = list(prefixes)
+        if any(length < 1 for length in lengths) or sorted(set(lengths)) != lengths:
+            raise ValueError(f"NestedCodebook: prefixes={tuple(lengths)} must be different lengths >= 1, ascending.")
+        self.prefixes = (*(length for length in lengths if length < n_bits), n_bits)
+        self._certify(balanced_centers(n_classes, n_bits, random_state=random_state))
+
+    def _certify(self, words):
+        self.words = words
+        self.minimum_distances = {length: minimum_distance(words[:, :length]) for length in self.prefixes}
+        self.bounds = {length: plotkin_distance(len(words), length) for length in self.prefixes}
+
+    @property
+    def blocks(self):
+        """Slices of the bits that each prefix has beyond the one before."""
+        return [slice(start, stop) for start, stop in zip((0, *self.prefixes), self.prefixes, strict=False)]
+
+    def assign(self, prototypes):
+        r"""Give each class a word, so that similar classes get near words.
+
+        With the cosines :math:`s_{ab}` of the prototypes, the words :math:`h` are permuted to make large
+
+        .. math:: \sum_{a \ne b} s_{ab} \sum_{k} \frac{1}{k} \langle h_a^{(k)}, h_b^{(k)} \rangle,
+
+        where :math:`h^{(k)}` is the prefix of k bits, by a fast approximation of the quadratic assignment problem.
+        Minimum distances stay as they are.
+
+        Parameters
+        ----------
+        prototypes : ndarray of shape (n_classes, n_features)
+            What stands for each class, such as the mean of its rows.
+
+        Returns
+        -------
+        self : object
+            This codebook.
+
+        References
+        ----------
+        J. T. Vogelstein et al., "Fast approximate quadratic programming for graph matching", PLOS ONE 2015.
+        """
+        unit = prototypes / np.maximum(np.linalg.norm(prototypes, axis=1, keepdims=True), np.finfo(float).tiny)
+        similarities = unit @ unit.T
+        np.fill_diagonal(similarities, 0)
+        words = self.words.astype(np.float64)
+        products = sum(words[:, :length] @ words[:, :length].T / length for length in self.prefixes)
+        # The start is not drawn, but without a generator SciPy looks at NumPy's global one, and warns where it was
+        # seeded.
+        options = {"maximize": True, "rng": np.random.default_rng(0)}
+        self.words = self.words[quadratic_assignment(similarities, products, options=options).col_ind]
+        return self
+
+    def add(self, n_new, *, random_state=None):
+        """Add words, block by block as far from all others as a search finds, and state all distances anew.
+
+        Parameters
+        ----------
+        n_new : int
+            How many.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed of the search.
+
+        Returns
+        -------
+        self : object
+            This codebook, whose first words are those from before.
+
+        Raises
+        ------
+        ValueError
+            If there are more words than codes of the first prefix.
+        """
+        rng = check_random_state(random_state)
+        new = [additional_centers(self.words[:, block], n_new, random_state=rng) for block in self.blocks]
+        self._certify(np.vstack([self.words, np.hstack(new)]))
+        return self
+
+
+def plotkin_distance(n_classes, n_bits):
+    r"""Compute a minimum distance that no code exceeds.
+
+    A bit that is +1 for :math:`c` of :math:`C` words differs between :math:`c (C - c)` pairs, so that the distances of
+    all pairs, each at least :math:`d`, sum to at most :math:`K \lfloor C/2 \rfloor \lceil C/2 \rceil`:
+
+    .. math:: d \le \left\lfloor \frac{2 K \lfloor C/2 \rfloor \lceil C/2 \rceil}{C (C - 1)} \right\rfloor
+
+    Parameters
+    ----------
+    n_classes : int
+        Number :math:`C` of words.
+
+    n_bits : int
+        Length :math:`K`.
+
+    Returns
+    -------
+    distance : int
+        In bits; `n_bits` for a single word.
+
+    References
+    ----------
+    M. Plotkin, "Binary codes with specified minimum distance", IRE Transactions on Information Theory, 1960.
+
+    Examples
+    --------
+    >>> from skhash.centers import plotkin_distance
+    >>> plotkin_distance(10, 16)
+    8
+    """
+    if n_classes == 1:
+        return n_bits
+    return 2 * n_bits * (n_classes // 2) * ((n_classes + 1) // 2) // (n_classes * (n_classes - 1))
 
 
 def extended_bch_centers(n_classes, n_bits, *, random_state=None):

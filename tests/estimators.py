@@ -28,6 +28,7 @@ from skhash import (
     KMeansHash,
     LDAHash,
     MutualInformationHash,
+    NestedHash,
     OnlineHadamardHash,
     RetrievalPipeline,
     ShiftInvariantKernelLSH,
@@ -89,6 +90,10 @@ SMALL_INSTANCES = {
     ITQ: [ITQ(2, max_iter=5, random_state=0)],
     LDAHash: [LDAHash(2)],
     LSH: [LSH(2, random_state=0), LSH(13, orthogonal=True, random_state=0)],
+    NestedHash: [
+        NestedHash(2, random_state=0),
+        NestedHash(11, prefixes=(3, 5), ridge=1.0, residual=0.2, random_state=0),
+    ],
     MutualInformationHash: [MutualInformationHash(2, reservoir_size=20, random_state=0)],
     OnlineHadamardHash: [OnlineHadamardHash(2, random_state=0), OnlineHadamardHash(11, random_state=0)],
     PCAH: [PCAH(2), PCAH(2, rotation="random", random_state=0)],

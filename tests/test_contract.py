@@ -310,6 +310,7 @@ WITHOUT_LIMIT = {
     "DeepSupervisedHasher",
     "DeepUnsupervisedHasher",
     "DiscriminantITQ",
+    "NestedHash",
     "InductiveManifoldHash",
     "KernelSupervisedHash",
     "LSH",

@@ -13,6 +13,7 @@ from ._ksh import KernelSupervisedHash
 from ._lda_hash import LDAHash
 from ._lsh import LSH
 from ._mutual_information import MutualInformationHash
+from ._nested import NestedHash
 from ._online_hadamard import OnlineHadamardHash
 from ._pcah import PCAH
 from ._sdh import SupervisedDiscreteHash
@@ -36,6 +37,7 @@ __all__ = [
     "KernelSupervisedHash",
     "LDAHash",
     "MutualInformationHash",
+    "NestedHash",
     "OnlineHadamardHash",
     "ShiftInvariantKernelLSH",
     "SketchingHash",

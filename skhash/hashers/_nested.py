@@ -1,0 +1,647 @@
+"""One model for all code lengths: kernel discriminants rotated, block by block, to nested codewords."""
+
+from copy import copy
+from numbers import Integral, Real
+
+import numpy as np
+from scipy import linalg
+from scipy.optimize import linear_sum_assignment
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from .._sklearn import Interval, StrOptions, fit_context
+from ..centers import NestedCodebook, additional_centers, minimum_distance
+from ..codes import pack_bits, truncate_codes
+from ..metrics import mean_average_precision
+from ._base import SupervisedHasher, linear_projections
+from ._blocks import block_of, float_dtype, rows_at, single_threaded_blas
+from ._itq import learn_rotation
+from ._linear_algebra import discriminant_directions, procrustes_rotation, random_rotation, with_fixed_signs
+from ._root_kernel import RootKernel
+
+# The first anchors suffice to choose settings, and for directions that only fill codes up.
+_FEW_ANCHORS = 1000
+# Turns between codes and rotation of the class means, where there are more discriminants than bits.
+_N_TURNS = 50
+# What "auto" chooses from, and what it begins with.
+_RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+_RESIDUALS = (0.0, 0.2, 0.4, 0.6)
+_FIRST_RESIDUAL = 0.2
+# What is taken where no rows can be spared.
+_SAFE_RIDGE = 1.0
+_FEWEST_CLASSES = 4
+_N_FOLDS = 3
+# Rows that settings are fitted on, and of each kind that a fold is scored on.
+_MOST_ROWS_TO_CHOOSE = 20_000
+_MOST_VALIDATION_ROWS = 600
+
+
+class NestedHash(SupervisedHasher):
+    r"""Hash once to codes whose prefixes are codes: kernel discriminants rotated to nested codewords.
+
+    Signed square roots of the features are scaled to norm 1, and compared with m anchors :math:`a_j`, drawn from the
+    rows, by the kernel :math:`k(x, a) = e^{-\lVert x - a \rVert^2 / \tau}`, where :math:`\tau` is the mean squared
+    distance of a row to an anchor. With :math:`\phi(x) = L^{-1} k(x)` and the Cholesky factor L of the anchors' own
+    kernels, inner products of :math:`\phi` approximate the kernel of any two rows. The discriminants :math:`W` are
+    those of `DiscriminantITQ` in that space, solutions of
+
+    .. math:: \sum_c \pi_c (m_c - \mu)(m_c - \mu)' w = \lambda \left(S_w + \rho \, \mathrm{tr}(S_w) I\right) w,
+              \qquad w' \left(S_w + \rho \, \mathrm{tr}(S_w) I\right) w = 1,
+
+    with the means :math:`m_c` of the classes, their weights :math:`\pi_c` and the scatter :math:`S_w` within. The bits
+    come in blocks, from one prefix to the next. In block b of :math:`K_b` bits, they are the signs of
+
+    .. math:: R_b' W'(\phi(x) - \mu) + \beta N_b' V_b'(\phi(x) - \mu).
+
+    :math:`R_b` rotates the class means to the block of their codewords (`NestedCodebook`), as in `DiscriminantITQ`.
+    It leaves :math:`K_b - (C - 1)` directions of the code empty. :math:`N_b`, orthogonal to :math:`R_b`, fills them
+    with the next principal components :math:`V_b` of the rows after the span of the class means is projected out, the
+    first of which is scaled to variance 1: they tell apart images of one class, and of classes that were not in
+    training.
+
+    Because each block is solved by itself, the first 16 bits of a longer code are those of a 16-bit hasher.
+
+    Parameters
+    ----------
+    n_bits : int, default=64
+        Code length, with no upper limit. Set to less after `fit`, it takes prefixes of the codes, without another
+        fit.
+
+    prefixes : tuple of int, default=(16, 32, 64)
+        Lengths at which a prefix is a code in its own right, ascending; those below `n_bits` count.
+
+    n_anchors : int, default=2000
+        Number m of anchors; at most the number of rows is taken. More of them are more precise, and slower.
+
+    ridge : float or "auto", default="auto"
+        :math:`\rho`. "auto" chooses from 0.00003 to 0.1 by holding out rows and classes, see Notes.
+
+    residual : float or "auto", default="auto"
+        :math:`\beta`. "auto" chooses from 0, 0.2, 0.4 and 0.6 in the same way.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of anchors, codewords, rotations and folds.
+
+    Attributes
+    ----------
+    ridge_ : float
+        The ridge taken.
+
+    residual_ : float
+        The weight of the residual taken.
+
+    validation_scores_ : dict of tuple to tuple of two floats
+        Mean average precision of the folds for each (ridge, residual) that was tried, of other rows of their classes
+        and of the classes held out, on average over the prefixes. Only if something was chosen.
+
+    centers_ : ndarray of shape (n_classes, n_bits), dtype int8
+        Codeword of each class, of -1 and +1.
+
+    minimum_distances_ : dict of int to int
+        Smallest Hamming distance between the codewords of two classes, by length of the prefix.
+
+    anchors_ : ndarray of shape (n_anchors, n_features)
+        Signed square roots of rows, of norm 1.
+
+    width_ : float
+        :math:`\tau`.
+
+    classes_ : ndarray of shape (n_classes,)
+        Classes of the rows seen.
+
+    statistics_ : ClassStatistics
+        Weights and means of classes and the scatter within, of the kernels to the anchors; what `partial_fit` continues
+        from.
+
+    n_bits_ : int
+        Code length.
+
+    n_features_in_ : int
+        Number of features seen during `fit`.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when all are strings.
+
+    See Also
+    --------
+    DiscriminantITQ : The linear form for one code length, quicker by far.
+
+    skhash.codes.truncate_codes : Prefixes of codes.
+
+    Notes
+    -----
+    Everything is closed form but codewords of more than :math:`K_b + 1` classes, which are learned in their block from
+    as many of the next discriminants as it has bits, by turns, as in `ITQ`.
+
+    "auto" divides the classes into three groups. With each of them held out, and a third of the other rows, it fits
+    every ridge to what is left, on up to 20,000 rows and with the first 1,000 anchors. The third measures retrieval
+    among the classes of the fit, the group held out retrieval among classes unknown to it, both as tie-aware mean
+    average precision at each prefix with each row as a query for the others. The ridge with the largest sum is taken,
+    and then the residual. With fewer than four classes, only rows are held out.
+
+    Rows without a label count among the anchors and for the principal components. A row with several labels counts for
+    each in equal parts. A row of zeros stays as it is. The fit takes 8 bytes times the square of `n_anchors` a few
+    times over, however many rows there are.
+
+    References
+    ----------
+    G. Baudat and F. Anouar, "Generalized discriminant analysis using a kernel approach", Neural Computation 12, 2000.
+
+    C. Williams and M. Seeger, "Using the Nyström method to speed up kernel machines", NIPS 2001.
+
+    F. Perronnin, J. Sánchez and T. Mensink, "Improving the Fisher kernel for large-scale image classification",
+    ECCV 2010.
+
+    Y. Gong and S. Lazebnik, "Iterative quantization: a Procrustean approach to learning binary codes", CVPR 2011.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skhash import NestedHash
+    >>> X, y = load_digits(return_X_y=True)
+    >>> hasher = NestedHash(n_bits=64, random_state=0).fit(X, y)
+    >>> hasher.minimum_distances_
+    {16: 8, 32: 17, 64: 34}
+    >>> hasher.prefix(16).transform(X[:2]).shape
+    (2, 2)
+    """
+
+    _parameter_constraints: dict = {
+        **SupervisedHasher._parameter_constraints,
+        "prefixes": [tuple, list],
+        "n_anchors": [Interval(Integral, 2, None, closed="left")],
+        "ridge": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "residual": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_bits=64,
+        *,
+        prefixes=(16, 32, 64),
+        n_anchors=2000,
+        ridge="auto",
+        residual="auto",
+        random_state=None,
+    ):
+        self.n_bits = n_bits
+        self.prefixes = prefixes
+        self.n_anchors = n_anchors
+        self.ridge = ridge
+        self.residual = residual
+        self.random_state = random_state
+
+    def _fit_labelled(self, X, targets):
+        lengths = self._lengths()
+        random = check_random_state(self.random_state)
+        # Drawn in any case, so that settings given by hand make the codes that they make when they are chosen.
+        seed, seed_of_folds = random.randint(2**31 - 1, size=2)
+        kernel = RootKernel.from_rows(type(self).__name__, X, self.n_anchors, random)
+        classes = kernel.class_statistics(X, targets)
+        rows = kernel.first(_FEW_ANCHORS).running_statistics(X)
+        space = _Space(type(self).__name__, kernel, classes, rows)
+        ridge, residual, scores = self._choose_settings(X, targets, lengths, seed_of_folds)
+        solution = space.solve(ridge, residual, lengths, seed)
+        # Nothing is set before all can be.
+        vars(self).pop("validation_scores_", None)
+        if scores:
+            self.validation_scores_ = scores
+        self.ridge_, self.residual_ = ridge, residual
+        self._kernel, self.anchors_, self.width_ = kernel, kernel.anchors, kernel.width
+        self._fitted_lengths, self._seed = lengths, seed
+        self._set_solution(X, classes, rows, solution)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Go on learning with more rows of known classes, which keep their codewords.
+
+        Stored codes stay comparable, as rows go on to fall near the same codewords. Anchors and settings are those of
+        the first call.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            More training features.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+            Their labels, as in `fit`; indicators have as many columns as in the first call.
+
+        Returns
+        -------
+        self : object
+            Fitted hasher.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`, or if there is a class that is not known: see `add_classes`.
+        """
+        if not hasattr(self, "n_bits_"):
+            return self.fit(X, y)
+        X = self._check_more_rows(X)
+        return self._learn_more(X, self._encode_labels(X, y, self.classes_))
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def add_classes(self, X, y):
+        """Go on learning with rows of new classes, which get codewords far from all others.
+
+        Known classes keep their codewords, so that stored codes stay comparable.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training features of new classes, and of known ones if there are more.
+
+        y : array-like of shape (n_samples,)
+            Their classes.
+
+        Returns
+        -------
+        self : object
+            Fitted hasher.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the hasher is not fitted.
+        ValueError
+            As in `fit`, or if `y` holds indicators or classes of another type than those known.
+        """
+        check_is_fitted(self)
+        X = self._check_more_rows(X)
+        targets = self._encode_labels(X, y)
+        if targets.labels.ndim == 2:
+            raise ValueError(
+                "NestedHash: indicators have a column for each class from the start; pass one class a row."
+            )
+        if (self.classes_.dtype.kind == "U") != (targets.classes.dtype.kind == "U"):
+            raise ValueError(
+                f"NestedHash: y holds the class {targets.classes[0].item()!r}, but classes known so far are like "
+                f"{self.classes_[0].item()!r}; use one type."
+            )
+        return self._learn_more(X, self._encode_labels(X, y, np.union1d(self.classes_, targets.classes)))
+
+    def _learn_more(self, X, targets):
+        known = np.searchsorted(targets.classes, self.classes_)
+        classes = self.statistics_.spread(known, len(targets.classes)).merge(self._kernel.class_statistics(X, targets))
+        rows = self._row_statistics.merge(self._kernel.first(_FEW_ANCHORS).running_statistics(X))
+        centers = np.zeros((len(targets.classes), self.centers_.shape[1]), dtype=np.int8)
+        centers[known] = self.centers_
+        random = check_random_state(self._seed)
+        new = np.flatnonzero((classes.weights > 0) & ~centers.any(axis=1))
+        if len(new):
+            projections = classes.means[new] @ self._weights.astype(np.float64) - self._offsets
+            centers[new] = _new_centers(centers[centers.any(axis=1)], projections, self._fitted_lengths, random)
+        space = _Space(type(self).__name__, self._kernel, classes, rows)
+        solution = space.solve(self.ridge_, self.residual_, self._fitted_lengths, self._seed, centers)
+        self._set_solution(X, classes, rows, solution)
+        self.classes_ = targets.classes
+        return self
+
+    def prefix(self, n_bits):
+        """Take the hasher of the first bits, without another fit.
+
+        Parameters
+        ----------
+        n_bits : int
+            How many bits, at most those fitted. Retrieval is as good as that of a fit of this length if it is one of
+            `prefixes`.
+
+        Returns
+        -------
+        hasher : NestedHash
+            A fitted copy, which shares the arrays of this one.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the hasher is not fitted.
+        ValueError
+            If there are fewer bits.
+        """
+        check_is_fitted(self)
+        if not 1 <= n_bits <= self._fitted_lengths[-1]:
+            raise ValueError(
+                f"NestedHash: n_bits={n_bits} of a prefix must be from 1 to the {self._fitted_lengths[-1]} bits "
+                "fitted; fit a longer code."
+            )
+        return copy(self).set_params(n_bits=n_bits)
+
+    def set_params(self, **params):
+        """Set parameters: fewer bits than were fitted take effect at once, all else in the next fit.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters by name.
+
+        Returns
+        -------
+        self : object
+            This hasher.
+        """
+        super().set_params(**params)
+        if "n_bits" in params and hasattr(self, "n_bits_") and 1 <= self.n_bits <= self._fitted_lengths[-1]:
+            self.n_bits_ = int(self.n_bits)
+        return self
+
+    def _lengths(self):
+        """Return the ends of the blocks."""
+        lengths = list(self.prefixes)
+        if any(length < 1 for length in lengths) or sorted(set(lengths)) != lengths:
+            raise ValueError(f"NestedHash: prefixes={self.prefixes} must be different lengths >= 1, ascending.")
+        return (*(length for length in lengths if length < self.n_bits), int(self.n_bits))
+
+    def _set_solution(self, X, classes, rows, solution):
+        weights, offsets, self.centers_ = solution
+        self.statistics_, self._row_statistics = classes, rows
+        self._weights, self._offsets = np.ascontiguousarray(weights, dtype=float_dtype(X)), offsets
+        present = self.centers_[classes.weights > 0]
+        self.minimum_distances_ = {length: minimum_distance(present[:, :length]) for length in self._fitted_lengths}
+
+    def _project_rows(self, X):
+        # All bits, so that those of a prefix round as those of the whole code.
+        return linear_projections(self._kernel(X), self._weights, self._offsets)[..., : self.n_bits_]
+
+    def _choose_settings(self, X, targets, lengths, seed):
+        """Return ridge and residual, and the scores of all that were tried."""
+        ridges = _RIDGES if self.ridge == "auto" else (float(self.ridge),)
+        residuals = _RESIDUALS if self.residual == "auto" else (float(self.residual),)
+        first = _FIRST_RESIDUAL if self.residual == "auto" else residuals[0]
+        if len(ridges) == len(residuals) == 1:
+            return ridges[0], residuals[0], None
+        folds = self._folds(X, targets, seed)
+        if not folds:
+            return _SAFE_RIDGE if self.ridge == "auto" else ridges[0], first, None
+        scores = {}
+
+        def score(ridge, residual):
+            if (ridge, residual) not in scores:
+                pairs = [fold.score(ridge, residual, lengths, seed) for fold in folds]
+                scores[ridge, residual] = tuple(np.mean(pairs, axis=0).tolist())
+            return sum(scores[ridge, residual])
+
+        ridge = max(ridges, key=lambda ridge: score(ridge, first))
+        residual = max(residuals, key=lambda residual: score(ridge, residual))
+        return ridge, residual, scores
+
+    def _folds(self, X, targets, seed):
+        random = check_random_state(seed)
+        rows = np.sort(random.permutation(targets.labelled)[:_MOST_ROWS_TO_CHOOSE])
+        X, targets = rows_at(X, rows), targets.select(rows)
+        order = random.permutation(len(rows))
+        classes = random.permutation(np.flatnonzero(targets.shares().count_nonzero(axis=0) > 1))
+        groups = np.array_split(classes, min(_N_FOLDS, len(classes) // 2)) if len(classes) >= _FEWEST_CLASSES else [[]]
+        folds = []
+        for group in groups:
+            is_held_out = targets.indicators_of(order)[:, group].any(axis=1)
+            held_out, known = order[is_held_out], order[~is_held_out]
+            others, fitted = known[::3], np.setdiff1d(known, known[::3])
+            # A fold may leave nothing to learn from, as where every row has a label of the group held out.
+            try:
+                folds.append(_Fold(X, targets, fitted, [others, held_out], min(self.n_anchors, _FEW_ANCHORS), random))
+            except ValueError:
+                continue
+        return folds
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class _Space:
+    """What is learned from, in coordinates whose inner products approximate the kernel.
+
+    Parameters
+    ----------
+    name : str
+        The estimator, for messages.
+
+    kernel : RootKernel
+        The kernel.
+
+    classes : ClassStatistics
+        Of the kernels of labelled rows.
+
+    rows : RunningStatistics
+        Of the kernels of all rows and the first anchors.
+
+    Raises
+    ------
+    ValueError
+        If all classes have the same mean.
+    """
+
+    def __init__(self, name, kernel, classes, rows):
+        self.lower, self.mean, self.rows = kernel.cholesky(), classes.mean, rows
+        self._discriminants, self._fillers = {}, {}
+        self.n_classes, self.present = len(classes.weights), np.flatnonzero(classes.weights > 0)
+        self.n_samples = classes.n_samples
+        self.shares = classes.weights[self.present] / classes.n_samples
+        with single_threaded_blas():
+            self.offsets = self._solve_lower((classes.means[self.present] - self.mean).T).T
+            within = self._solve_lower(self._solve_lower(classes.scatter_within / classes.n_samples).T)
+        self.within = (within + within.T) / 2
+        between = (self.offsets**2).sum(axis=1) @ self.shares
+        if not between > 1e-12:
+            raise ValueError(
+                f"{name}: the {len(self.present)} classes of the labelled rows have the same mean; pass rows of "
+                "classes that differ."
+            )
+        # Of the rows around the mean of all, so that it is not 0 where there is one row a class.
+        self.variance = np.trace(self.within) + between
+
+    def _solve_lower(self, columns, *, transposed=False):
+        lower = self.lower[: len(columns), : len(columns)]
+        return linalg.solve_triangular(lower, columns, lower=True, trans=int(transposed), check_finite=False)
+
+    def discriminants(self, ridge):
+        """Compute W, of shape (n_anchors, n_discriminants)."""
+        if ridge not in self._discriminants:
+            regularized = self.within.copy()
+            regularized.flat[:: len(regularized) + 1] += ridge * self.variance / self.n_samples
+            between = (self.offsets * np.sqrt(self.shares)[:, None]).T
+            self._discriminants[ridge], _ = discriminant_directions(self, regularized, 0.0, between)
+        return self._discriminants[ridge]
+
+    def fillers(self, n_directions):
+        """Compute V, of shape (n_first_anchors, n_directions) at most, from all rows and the first anchors."""
+        if n_directions not in self._fillers:
+            self._fillers[n_directions] = self._find_fillers(n_directions)
+        return self._fillers[n_directions]
+
+    def _find_fillers(self, n_directions):
+        n_anchors = len(self.rows.mean)
+        with single_threaded_blas():
+            half = self._solve_lower(self.rows.scatter / self.rows.n_samples)
+            scatter = self._solve_lower(half.T)
+            means = linalg.orth(self.offsets[:, :n_anchors].T)
+            # Twice, from either side.
+            scatter -= means @ (means.T @ scatter)
+            scatter -= (scatter @ means) @ means.T
+            n_directions = min(n_directions, n_anchors - means.shape[1])
+            if n_directions < 1:
+                return np.zeros((n_anchors, 1))
+            variances, components = linalg.eigh(
+                (scatter + scatter.T) / 2, subset_by_index=[n_anchors - n_directions, n_anchors - 1]
+            )
+        components = with_fixed_signs(components[:, ::-1].T).T
+        largest = variances[-1]
+        return components / np.sqrt(largest) if largest > 1e-12 else np.zeros_like(components)
+
+    def solve(self, ridge, residual, lengths, seed, centers=None):
+        """Learn all blocks, for given centres or new ones.
+
+        Parameters
+        ----------
+        ridge, residual : float
+            The settings.
+
+        lengths : tuple of int
+            Ends of the blocks.
+
+        seed : int
+            Of codewords and rotations.
+
+        centers : ndarray of shape (n_classes, n_bits), default=None
+            Centres to keep.
+
+        Returns
+        -------
+        weights : ndarray of shape (n_anchors, n_bits)
+            What kernels are multiplied by.
+
+        offsets : ndarray of shape (n_bits,)
+            What is subtracted then.
+
+        centers : ndarray of shape (n_classes, n_bits), dtype int8
+            Zeros for a class without rows.
+        """
+        random = check_random_state(seed)
+        discriminants = self.discriminants(ridge)
+        prototypes = self.offsets @ discriminants
+        blocks = [slice(start, stop) for start, stop in zip((0, *lengths), lengths, strict=False)]
+        if centers is None:
+            centers = np.zeros((self.n_classes, lengths[-1]), dtype=np.int8)
+            centers[self.present] = _first_centers(prototypes, blocks, random)
+        words = centers[self.present]
+        n_empty = [max(0, block.stop - block.start - discriminants.shape[1]) for block in blocks]
+        fillers = self.fillers(sum(n_empty)) if residual and sum(n_empty) else None
+        coordinates = np.zeros((len(self.lower), lengths[-1]))
+        first_filler = 0
+        for block, empty in zip(blocks, n_empty, strict=True):
+            with single_threaded_blas():
+                rotation = procrustes_rotation(words[:, block].T @ prototypes)
+                coordinates[:, block] = discriminants @ rotation
+            # Drawn for every block, so that one does not depend on what another needed.
+            frame = random_rotation(block.stop - block.start, random)
+            if empty and fillers is not None:
+                used = np.arange(first_filler, first_filler + empty) % fillers.shape[1]
+                with single_threaded_blas():
+                    spare = frame[:empty] - (frame[:empty] @ rotation.T) @ rotation
+                    coordinates[: len(fillers), block] += residual * fillers[:, used] @ procrustes_rotation(spare.T)
+                first_filler += empty
+        with single_threaded_blas():
+            weights = self._solve_lower(coordinates, transposed=True)
+        return weights, self.mean @ weights, centers
+
+
+class _Fold:
+    """A part of the training rows that settings are fitted to, and others that they are scored on.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+        Training rows.
+
+    targets : Targets
+        Their labels.
+
+    fitted : ndarray of int
+        Positions of the rows to fit to.
+
+    parts : list of ndarray of int
+        Positions of the rows to score on.
+
+    n_anchors : int
+        Number of anchors.
+
+    random : numpy.random.RandomState
+        Source of the anchors.
+    """
+
+    def __init__(self, X, targets, fitted, parts, n_anchors, random):
+        rows = rows_at(X, fitted)
+        # Of rows that are fitted to: others would not be as far from the anchors as rows to come.
+        kernel = RootKernel.from_rows("NestedHash", rows, n_anchors, random)
+        self.space = _Space(
+            "NestedHash", kernel, kernel.class_statistics(rows, targets.select(fitted)), kernel.running_statistics(rows)
+        )
+        self.parts = []
+        for part in parts:
+            part = np.sort(part[:_MOST_VALIDATION_ROWS])
+            indicators = targets.indicators_of(part)
+            known = indicators[:, indicators.any(axis=0)]
+            # A row of one class is compared by its class, which is quicker than by indicators.
+            labels = known.argmax(axis=1) if (known.sum(axis=1) == 1).all() else known.astype(np.uint8)
+            if (known.sum(axis=0) > 1).any():
+                self.parts.append((kernel(block_of(X, part).astype(np.float64)), labels))
+            else:
+                self.parts.append(None)
+
+    def score(self, ridge, residual, lengths, seed):
+        """Compute the mean average precision of each part, on average over the lengths; 0 where nothing is relevant."""
+        weights, offsets, _ = self.space.solve(ridge, residual, lengths, seed)
+        scores = []
+        for part in self.parts:
+            if part is None:
+                scores.append(0.0)
+                continue
+            kernels, labels = part
+            with single_threaded_blas():
+                codes = pack_bits(kernels @ weights >= offsets)
+            prefixes = (truncate_codes(codes, length) for length in lengths)
+            scores.append(
+                np.mean([mean_average_precision(prefix, None, labels, zero_relevant="skip") for prefix in prefixes])
+            )
+        return scores
+
+
+def _first_centers(prototypes, blocks, random):
+    """Give each class a codeword, similar classes near ones."""
+    (n_classes, n_discriminants), n_bits = prototypes.shape, blocks[-1].stop
+    has_words = n_classes <= 2**n_bits
+    if has_words:
+        codebook = NestedCodebook(
+            n_classes, n_bits, prefixes=tuple(block.stop for block in blocks[:-1]), random_state=random
+        )
+        centers = codebook.assign(prototypes).words.copy()
+    else:
+        centers = np.empty((n_classes, n_bits), dtype=np.int8)
+    first = 0
+    for block in blocks:
+        width = block.stop - block.start
+        # Drawn for every block, so that one does not depend on what another needed.
+        frame = random_rotation(width, random)
+        if has_words and n_discriminants <= width:
+            continue
+        used = np.arange(first, first + min(width, n_discriminants)) % n_discriminants
+        first += width
+        rotation, _ = learn_rotation(prototypes[:, used], frame[: len(used)], _N_TURNS)
+        centers[:, block] = np.where(prototypes[:, used] @ rotation >= 0, 1, -1)
+    return centers
+
+
+def _new_centers(centers, projections, lengths, random):
+    """Give new classes codewords far from all others, and near to where their means fall so far."""
+    blocks = [slice(start, stop) for start, stop in zip((0, *lengths), lengths, strict=False)]
+    n_classes = len(centers) + len(projections)
+    if n_classes > 2 ** min(block.stop - block.start for block in blocks):
+        return np.where(projections >= 0, 1, -1)
+    words = np.hstack(
+        [additional_centers(centers[:, block], len(projections), random_state=random) for block in blocks]
+    )
+    _, order = linear_sum_assignment(projections @ words.T, maximize=True)
+    return words[order]
