@@ -91,8 +91,8 @@ SMALL_INSTANCES = {
     LDAHash: [LDAHash(2)],
     LSH: [LSH(2, random_state=0), LSH(13, orthogonal=True, random_state=0)],
     NestedHash: [
-        NestedHash(2, random_state=0),
-        NestedHash(11, prefixes=(3, 5), ridge=1.0, residual=0.2, random_state=0),
+        NestedHash(2, n_anchors=200, random_state=0),
+        NestedHash(11, prefixes=(3, 5), n_anchors=200, ridge=1.0, residual=0.2, random_state=0),
     ],
     MutualInformationHash: [MutualInformationHash(2, reservoir_size=20, random_state=0)],
     OnlineHadamardHash: [OnlineHadamardHash(2, random_state=0), OnlineHadamardHash(11, random_state=0)],
