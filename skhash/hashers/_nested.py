@@ -18,6 +18,7 @@ from ._blocks import block_of, float_dtype, rows_at, single_threaded_blas
 from ._itq import learn_rotation
 from ._linear_algebra import discriminant_directions, procrustes_rotation, random_rotation, with_fixed_signs
 from ._root_kernel import RootKernel
+from ._statistics import RunningStatistics
 
 # The first anchors suffice to choose settings, and for directions that only fill codes up.
 _FEW_ANCHORS = 1000
@@ -199,10 +200,10 @@ class NestedHash(SupervisedHasher):
         seed, seed_of_folds = random.randint(2**31 - 1, size=2)
         kernel = RootKernel.from_rows(type(self).__name__, X, self.n_anchors, random)
         classes = kernel.class_statistics(X, targets)
-        rows = kernel.first(_FEW_ANCHORS).running_statistics(X)
-        space = _Space(type(self).__name__, kernel, classes, rows)
+        unlabelled = _unlabelled_statistics(kernel, X, targets)
+        space = _Space(kernel, classes, unlabelled)
         ridge, residual, scores = self._choose_settings(X, targets, lengths, seed_of_folds)
-        solution = space.solve(ridge, residual, lengths, seed)
+        directions, centers = space.solve(ridge, residual, lengths, seed)
         # Nothing is set before all can be.
         vars(self).pop("validation_scores_", None)
         if scores:
@@ -210,7 +211,7 @@ class NestedHash(SupervisedHasher):
         self.ridge_, self.residual_ = ridge, residual
         self._kernel, self.anchors_, self.width_ = kernel, kernel.anchors, kernel.width
         self._fitted_lengths, self._seed = lengths, seed
-        self._set_solution(X, classes, rows, solution)
+        self._set_solution(X, space, directions, centers, classes, unlabelled)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
@@ -285,7 +286,7 @@ class NestedHash(SupervisedHasher):
     def _learn_more(self, X, targets):
         known = np.searchsorted(targets.classes, self.classes_)
         classes = self.statistics_.spread(known, len(targets.classes)).merge(self._kernel.class_statistics(X, targets))
-        rows = self._row_statistics.merge(self._kernel.first(_FEW_ANCHORS).running_statistics(X))
+        unlabelled = _merge_unless_none(self._unlabelled, _unlabelled_statistics(self._kernel, X, targets))
         centers = np.zeros((len(targets.classes), self.centers_.shape[1]), dtype=np.int8)
         centers[known] = self.centers_
         random = check_random_state(self._seed)
@@ -293,9 +294,9 @@ class NestedHash(SupervisedHasher):
         if len(new):
             projections = classes.means[new] @ self._weights.astype(np.float64) - self._offsets
             centers[new] = _new_centers(centers[centers.any(axis=1)], projections, self._fitted_lengths, random)
-        space = _Space(type(self).__name__, self._kernel, classes, rows)
-        solution = space.solve(self.ridge_, self.residual_, self._fitted_lengths, self._seed, centers)
-        self._set_solution(X, classes, rows, solution)
+        space = _Space(self._kernel, classes, unlabelled)
+        directions, centers = space.solve(self.ridge_, self.residual_, self._fitted_lengths, self._seed, centers)
+        self._set_solution(X, space, directions, centers, classes, unlabelled)
         self.classes_ = targets.classes
         return self
 
@@ -353,10 +354,10 @@ class NestedHash(SupervisedHasher):
             raise ValueError(f"NestedHash: prefixes={self.prefixes} must be different lengths >= 1, ascending.")
         return (*(length for length in lengths if length < self.n_bits), int(self.n_bits))
 
-    def _set_solution(self, X, classes, rows, solution):
-        weights, offsets, self.centers_ = solution
-        self.statistics_, self._row_statistics = classes, rows
-        self._weights, self._offsets = np.ascontiguousarray(weights, dtype=float_dtype(X)), offsets
+    def _set_solution(self, X, space, directions, centers, classes, unlabelled):
+        weights = space.weights(directions)
+        self._weights, self._offsets = np.ascontiguousarray(weights, dtype=float_dtype(X)), space.mean @ weights
+        self.centers_, self.statistics_, self._unlabelled = centers, classes, unlabelled
         present = self.centers_[classes.weights > 0]
         self.minimum_distances_ = {length: minimum_distance(present[:, :length]) for length in self._fitted_lengths}
 
@@ -416,17 +417,14 @@ class _Space:
 
     Parameters
     ----------
-    name : str
-        The estimator, for messages.
-
     kernel : RootKernel
         The kernel.
 
     classes : ClassStatistics
         Of the kernels of labelled rows.
 
-    rows : RunningStatistics
-        Of the kernels of all rows and the first anchors.
+    unlabelled : RunningStatistics or None
+        Of the kernels of rows without a label and the first anchors.
 
     Raises
     ------
@@ -434,8 +432,11 @@ class _Space:
         If all classes have the same mean.
     """
 
-    def __init__(self, name, kernel, classes, rows):
-        self.lower, self.mean, self.rows = kernel.cholesky(), classes.mean, rows
+    def __init__(self, kernel, classes, unlabelled):
+        self.lower, self.mean = kernel.cholesky(), classes.mean
+        few = slice(min(len(kernel), _FEW_ANCHORS))
+        labelled = RunningStatistics(classes.n_samples, self.mean[few], classes.scatter[few, few])
+        self.rows = _merge_unless_none(labelled, unlabelled)
         self._discriminants, self._fillers = {}, {}
         self.n_classes, self.present = len(classes.weights), np.flatnonzero(classes.weights > 0)
         self.n_samples = classes.n_samples
@@ -447,7 +448,7 @@ class _Space:
         between = (self.offsets**2).sum(axis=1) @ self.shares
         if not between > 1e-12:
             raise ValueError(
-                f"{name}: the {len(self.present)} classes of the labelled rows have the same mean; pass rows of "
+                f"NestedHash: the {len(self.present)} classes of the labelled rows have the same mean; pass rows of "
                 "classes that differ."
             )
         # Of the rows around the mean of all, so that it is not 0 where there is one row a class.
@@ -456,6 +457,16 @@ class _Space:
     def _solve_lower(self, columns, *, transposed=False):
         lower = self.lower[: len(columns), : len(columns)]
         return linalg.solve_triangular(lower, columns, lower=True, trans=int(transposed), check_finite=False)
+
+    def coordinates(self, kernels):
+        """Map kernels of rows, as they are, to coordinates around the mean of all rows."""
+        with single_threaded_blas():
+            return self._solve_lower((kernels - self.mean).T).T
+
+    def weights(self, directions):
+        """Turn what coordinates are multiplied by into what kernels are multiplied by."""
+        with single_threaded_blas():
+            return self._solve_lower(directions, transposed=True)
 
     def discriminants(self, ridge):
         """Compute W, of shape (n_anchors, n_discriminants)."""
@@ -510,11 +521,8 @@ class _Space:
 
         Returns
         -------
-        weights : ndarray of shape (n_anchors, n_bits)
-            What kernels are multiplied by.
-
-        offsets : ndarray of shape (n_bits,)
-            What is subtracted then.
+        directions : ndarray of shape (n_anchors, n_bits)
+            What coordinates are multiplied by.
 
         centers : ndarray of shape (n_classes, n_bits), dtype int8
             Zeros for a class without rows.
@@ -529,23 +537,21 @@ class _Space:
         words = centers[self.present]
         n_empty = [max(0, block.stop - block.start - discriminants.shape[1]) for block in blocks]
         fillers = self.fillers(sum(n_empty)) if residual and sum(n_empty) else None
-        coordinates = np.zeros((len(self.lower), lengths[-1]))
+        directions = np.zeros((len(self.lower), lengths[-1]))
         first_filler = 0
         for block, empty in zip(blocks, n_empty, strict=True):
             with single_threaded_blas():
                 rotation = procrustes_rotation(words[:, block].T @ prototypes)
-                coordinates[:, block] = discriminants @ rotation
+                directions[:, block] = discriminants @ rotation
             # Drawn for every block, so that one does not depend on what another needed.
             frame = random_rotation(block.stop - block.start, random)
             if empty and fillers is not None:
                 used = np.arange(first_filler, first_filler + empty) % fillers.shape[1]
                 with single_threaded_blas():
                     spare = frame[:empty] - (frame[:empty] @ rotation.T) @ rotation
-                    coordinates[: len(fillers), block] += residual * fillers[:, used] @ procrustes_rotation(spare.T)
+                    directions[: len(fillers), block] += residual * fillers[:, used] @ procrustes_rotation(spare.T)
                 first_filler += empty
-        with single_threaded_blas():
-            weights = self._solve_lower(coordinates, transposed=True)
-        return weights, self.mean @ weights, centers
+        return directions, centers
 
 
 class _Fold:
@@ -576,9 +582,7 @@ class _Fold:
         rows = rows_at(X, fitted)
         # Of rows that are fitted to: others would not be as far from the anchors as rows to come.
         kernel = RootKernel.from_rows("NestedHash", rows, n_anchors, random)
-        self.space = _Space(
-            "NestedHash", kernel, kernel.class_statistics(rows, targets.select(fitted)), kernel.running_statistics(rows)
-        )
+        self.space = _Space(kernel, kernel.class_statistics(rows, targets.select(fitted)), None)
         self.parts = []
         for part in parts:
             part = np.sort(part[:_MOST_VALIDATION_ROWS])
@@ -587,26 +591,38 @@ class _Fold:
             # A row of one class is compared by its class, which is quicker than by indicators.
             labels = known.argmax(axis=1) if (known.sum(axis=1) == 1).all() else known.astype(np.uint8)
             if (known.sum(axis=0) > 1).any():
-                self.parts.append((kernel(block_of(X, part).astype(np.float64)), labels))
+                self.parts.append((self.space.coordinates(kernel(block_of(X, part).astype(np.float64))), labels))
             else:
                 self.parts.append(None)
 
     def score(self, ridge, residual, lengths, seed):
         """Compute the mean average precision of each part, on average over the lengths; 0 where nothing is relevant."""
-        weights, offsets, _ = self.space.solve(ridge, residual, lengths, seed)
+        directions, _ = self.space.solve(ridge, residual, lengths, seed)
         scores = []
         for part in self.parts:
             if part is None:
                 scores.append(0.0)
                 continue
-            kernels, labels = part
+            coordinates, labels = part
             with single_threaded_blas():
-                codes = pack_bits(kernels @ weights >= offsets)
+                codes = pack_bits(coordinates @ directions >= 0)
             prefixes = (truncate_codes(codes, length) for length in lengths)
             scores.append(
                 np.mean([mean_average_precision(prefix, None, labels, zero_relevant="skip") for prefix in prefixes])
             )
         return scores
+
+
+def _unlabelled_statistics(kernel, X, targets):
+    """Accumulate the statistics of the first kernels of rows without a label; None if all have one."""
+    unlabelled = np.setdiff1d(np.arange(len(targets)), targets.labelled)
+    return kernel.first(_FEW_ANCHORS).running_statistics(X, unlabelled) if len(unlabelled) else None
+
+
+def _merge_unless_none(first, second):
+    if first is None or second is None:
+        return second if first is None else first
+    return first.merge(second)
 
 
 def _first_centers(prototypes, blocks, random):

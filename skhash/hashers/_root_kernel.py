@@ -15,7 +15,7 @@ from ._statistics import RunningStatistics
 # Rows whose kernels are computed at once.
 _BLOCK_ROWS = 2048
 # Rows from which the width is taken.
-_ROWS_FOR_WIDTH = 2000
+_ROWS_FOR_WIDTH = 500
 # What is added to the diagonal of the kernels between anchors, which is about 1: some anchors may be equal.
 _JITTER = 1e-6
 
@@ -160,13 +160,16 @@ class RootKernel:
 
         return self._merged(of_block, len(labelled), ClassStatistics.merge)
 
-    def running_statistics(self, X) -> RunningStatistics:
-        """Accumulate the statistics of the kernels of all rows.
+    def running_statistics(self, X, rows) -> RunningStatistics:
+        """Accumulate the statistics of the kernels of some rows.
 
         Parameters
         ----------
         X : {ndarray, CSR matrix} of shape (n_samples, n_features)
             Rows.
+
+        rows : ndarray of int
+            Positions of those that count, at least one.
 
         Returns
         -------
@@ -174,10 +177,11 @@ class RootKernel:
             The same bits of the result for any number of threads.
         """
 
-        def of_block(rows):
-            return RunningStatistics.from_rows(self(block_of(X, rows).astype(np.float64)), with_scatter=True)
+        def of_block(block):
+            kernels = self(block_of(X, rows[block]).astype(np.float64))
+            return RunningStatistics.from_rows(kernels, with_scatter=True)
 
-        return self._merged(of_block, X.shape[0], RunningStatistics.merge)
+        return self._merged(of_block, len(rows), RunningStatistics.merge)
 
     @staticmethod
     def _merged(of_block, n_rows, merge):
