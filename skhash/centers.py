@@ -453,8 +453,8 @@ class NestedCodebook:
 
         .. math:: \sum_{a \ne b} s_{ab} \sum_{k} \frac{1}{k} \langle h_a^{(k)}, h_b^{(k)} \rangle,
 
-        where :math:`h^{(k)}` is the prefix of k bits, by a fast approximation of the quadratic assignment problem.
-        Minimum distances stay as they are.
+        where :math:`h^{(k)}` is the prefix of k bits, by a fast approximation of the quadratic assignment problem and
+        exchanges of two words as long as they help. Minimum distances stay as they are.
 
         Parameters
         ----------
@@ -475,10 +475,11 @@ class NestedCodebook:
         np.fill_diagonal(similarities, 0)
         words = self.words.astype(np.float64)
         products = sum(words[:, :length] @ words[:, :length].T / length for length in self.prefixes)
-        # The start is not drawn, but without a generator SciPy looks at NumPy's global one, and warns where it was
-        # seeded.
+        # Nothing is drawn, but without a generator SciPy looks at NumPy's global one, and warns where it was seeded.
         options = {"maximize": True, "rng": np.random.default_rng(0)}
-        self.words = self.words[quadratic_assignment(similarities, products, options=options).col_ind]
+        order = quadratic_assignment(similarities, products, options=options).col_ind
+        options["partial_guess"] = np.column_stack([np.arange(len(order)), order])
+        self.words = self.words[quadratic_assignment(similarities, products, method="2opt", options=options).col_ind]
         return self
 
     def add(self, n_new, *, random_state=None):

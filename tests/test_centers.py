@@ -5,10 +5,12 @@ import math
 
 import numpy as np
 import pytest
+import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skhash.centers import (
+    NestedCodebook,
     additional_centers,
     balanced_centers,
     bernoulli_centers,
@@ -17,6 +19,7 @@ from skhash.centers import (
     hadamard_centers,
     maximal_distance_centers,
     minimum_distance,
+    plotkin_distance,
 )
 
 FUNCTIONS = [bernoulli_centers, extended_bch_centers, hadamard_centers, maximal_distance_centers]
@@ -183,3 +186,59 @@ def test_additional_centers_take_the_words_that_are_left():
     np.testing.assert_array_equal(additional_centers(words, 1, random_state=0), [[-1, -1]])
     with pytest.raises(ValueError, match="additional_centers: 5 classes exceed the 4 codes of n_bits=2"):
         additional_centers(words, 2)
+
+
+@pytest.mark.parametrize(("n_classes", "n_bits"), [(2, 3), (3, 4), (4, 3), (5, 4), (4, 5), (6, 4)])
+def test_plotkin_distance_is_not_exceeded_by_any_code(n_classes, n_bits):
+    words = list(itertools.product([-1, 1], repeat=n_bits))
+    # The first word can be fixed, as distances stay when bits change their sign in all words.
+    best = max(
+        min(naive_distances(np.array([words[0], *rest]))) for rest in itertools.combinations(words[1:], n_classes - 1)
+    )
+    assert best <= plotkin_distance(n_classes, n_bits)
+    assert plotkin_distance(n_classes, n_bits) - best <= 1
+
+
+def test_plotkin_distance_of_a_simplex_code_is_reached():
+    """Rows of a Hadamard matrix of order 8, without their first bit: all pairs differ in 4 of 7 bits."""
+    assert set(naive_distances(scipy.linalg.hadamard(8)[:, 1:])) == {4}
+    assert plotkin_distance(8, 7) == 4
+
+
+@pytest.mark.parametrize(("n_classes", "n_bits", "prefixes"), [(10, 64, (16, 32)), (3, 8, (2, 5)), (30, 24, (16,))])
+def test_nested_codebook_states_the_distances_of_all_pairs(n_classes, n_bits, prefixes):
+    codebook = NestedCodebook(n_classes, n_bits, prefixes=prefixes, random_state=1)
+    assert codebook.prefixes == (*prefixes, n_bits)
+    assert codebook.minimum_distances == {n: min(naive_distances(codebook.words[:, :n])) for n in codebook.prefixes}
+    assert all(codebook.minimum_distances[n] <= codebook.bounds[n] for n in codebook.prefixes)
+
+
+def test_nested_codebook_leaves_out_prefixes_beyond_its_length():
+    assert NestedCodebook(4, 16, prefixes=(8, 16, 32)).prefixes == (8, 16)
+
+
+def test_assignment_gives_similar_classes_near_words():
+    """Two pairs of like classes, and four words in two near pairs, listed crosswise."""
+    codebook = NestedCodebook(4, 8, prefixes=(), random_state=0)
+    near = np.array([[1, 1, 1, 1, 1, 1, 1, 1], [-1, -1, -1, -1, -1, -1, -1, -1], [1, 1, 1, 1, 1, 1, 1, -1]])
+    codebook.words = np.vstack([near, [-1, -1, -1, -1, -1, -1, 1, -1]]).astype(np.int8)
+    words = codebook.assign(np.array([[1.0, 0.1], [1.0, 0.2], [-1.0, 0.1], [-1.0, 0.2]])).words
+    distances = (words[:, None] != words).sum(axis=2)
+    assert distances[0, 1] == distances[2, 3] == 1
+    assert sorted(map(tuple, words)) == sorted(map(tuple, codebook.words))
+
+
+def test_added_words_keep_those_before():
+    codebook = NestedCodebook(10, random_state=0)
+    words = codebook.words.copy()
+    codebook.add(3, random_state=0)
+    np.testing.assert_array_equal(codebook.words[:10], words)
+    assert codebook.words.shape == (13, 64)
+    assert codebook.minimum_distances == {n: min(naive_distances(codebook.words[:, :n])) for n in (16, 32, 64)}
+    assert codebook.minimum_distances[64] >= 26
+
+
+@pytest.mark.parametrize("prefixes", [(32, 16), (16, 16), (0, 16)])
+def test_prefixes_have_to_ascend(prefixes):
+    with pytest.raises(ValueError, match="must be different lengths >= 1, ascending"):
+        NestedCodebook(4, prefixes=prefixes)

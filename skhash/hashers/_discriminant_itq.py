@@ -6,11 +6,11 @@ from numbers import Real
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import linear_sum_assignment, quadratic_assignment
+from scipy.optimize import linear_sum_assignment
 from sklearn.utils import check_random_state, gen_batches
 
 from .._sklearn import Interval, StrOptions, fit_context
-from ..centers import additional_centers, balanced_centers, minimum_distance
+from ..centers import NestedCodebook, additional_centers, minimum_distance
 from ..metrics import mean_average_precision
 from ._base import LinearMap, SupervisedHasher
 from ._blocks import block_of, float_dtype, map_in_order, single_threaded_blas
@@ -262,8 +262,8 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
     def _first_centers(self, prototypes, random_state):
         n_classes, n_directions = prototypes.shape
         if n_classes <= self.n_bits:
-            words = balanced_centers(n_classes, self.n_bits, random_state=random_state)
-            return words[_matching_words(words, prototypes)]
+            codebook = NestedCodebook(n_classes, self.n_bits, prefixes=(), random_state=random_state)
+            return codebook.assign(prototypes).words
         start = random_rotation(self.n_bits, random_state)[:n_directions]
         rotation, _ = learn_rotation(prototypes, start, _N_TURNS)
         return np.where(prototypes @ rotation >= 0, 1, -1)
@@ -362,16 +362,6 @@ def _unit_statistics(X, targets):
 
     blocks = map_in_order(of_block, gen_batches(X.shape[0], _BLOCK_ROWS), n_pending=2)
     return reduce(ClassStatistics.merge, blocks)
-
-
-def _matching_words(words, prototypes):
-    """Assign a word to each class so that similar classes get near words."""
-    unit = prototypes / np.maximum(np.linalg.norm(prototypes, axis=1, keepdims=True), np.finfo(float).tiny)
-    similarities, products = unit @ unit.T, words.astype(np.float64) @ words.T
-    np.fill_diagonal(similarities, 0)
-    # The start is not drawn, but without a generator SciPy looks at NumPy's global one, and warns where it was seeded.
-    options = {"maximize": True, "rng": np.random.default_rng(0)}
-    return quadratic_assignment(similarities, products, options=options).col_ind
 
 
 def _retrieval_score(model, rows, indicators):

@@ -404,7 +404,7 @@ class NestedHash(SupervisedHasher):
                 folds.append(_Fold(X, targets, fitted, [others, held_out], min(self.n_anchors, _FEW_ANCHORS), random))
             except ValueError:
                 continue
-        return folds
+        return [fold for fold in folds if any(part is not None for part in fold.parts)]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -448,8 +448,8 @@ class _Space:
         between = (self.offsets**2).sum(axis=1) @ self.shares
         if not between > 1e-12:
             raise ValueError(
-                f"NestedHash: the {len(self.present)} classes of the labelled rows have the same mean; pass rows of "
-                "classes that differ."
+                f"NestedHash: the labelled rows are of {len(self.present)} classes whose means are all the same; pass "
+                "rows of classes that differ."
             )
         # Of the rows around the mean of all, so that it is not 0 where there is one row a class.
         self.variance = np.trace(self.within) + between
@@ -587,13 +587,13 @@ class _Fold:
         for part in parts:
             part = np.sort(part[:_MOST_VALIDATION_ROWS])
             indicators = targets.indicators_of(part)
+            if not (indicators.sum(axis=0) > 1).any():
+                self.parts.append(None)
+                continue
             known = indicators[:, indicators.any(axis=0)]
             # A row of one class is compared by its class, which is quicker than by indicators.
             labels = known.argmax(axis=1) if (known.sum(axis=1) == 1).all() else known.astype(np.uint8)
-            if (known.sum(axis=0) > 1).any():
-                self.parts.append((self.space.coordinates(kernel(block_of(X, part).astype(np.float64))), labels))
-            else:
-                self.parts.append(None)
+            self.parts.append((self.space.coordinates(kernel(block_of(X, part).astype(np.float64))), labels))
 
     def score(self, ridge, residual, lengths, seed):
         """Compute the mean average precision of each part, on average over the lengths; 0 where nothing is relevant."""
