@@ -135,6 +135,8 @@ class FaissFlat(FaissRival):
 
 
 class FaissIVF(FaissRival):
+    """Codes in lists by their nearest centre, of which a search looks through the nearest lists."""
+
     name = "faiss BinaryIVF"
     exact = False
     codes_per_list_in_training = 64
@@ -168,6 +170,8 @@ class FaissIVF(FaissRival):
 
 
 class FaissHNSW(FaissRival):
+    """A graph of near codes in layers, which a search walks along."""
+
     name = "faiss BinaryHNSW"
     exact = False
     ef_construction = 64
@@ -186,6 +190,8 @@ class FaissHNSW(FaissRival):
 
 
 class FaissMultiHash(FaissRival):
+    """Tables of parts of the codes, in which a search flips some bits."""
+
     name = "faiss BinaryMultiHash"
     exact = False
 
@@ -201,6 +207,8 @@ class FaissMultiHash(FaissRival):
 
 
 class UsearchExact(Rival):
+    """Exhaustive search of usearch."""
+
     name = "usearch exact"
     n_queries = N_QUERIES_OF_SLOW
 
@@ -221,6 +229,8 @@ class UsearchExact(Rival):
 
 
 class UsearchHNSW(Rival):
+    """The graph of usearch."""
+
     name = "usearch HNSW"
     exact = False
     expansion_add = 64
