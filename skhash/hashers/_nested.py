@@ -24,12 +24,12 @@ from ._statistics import RunningStatistics
 _FEW_ANCHORS = 1000
 # Turns between codes and rotation of the class means, where there are more discriminants than bits.
 _N_TURNS = 50
-# What "auto" chooses from, and what it begins with.
+# What "auto" chooses from, what it prefers, and by how much the sum of two mean average precisions has to rise for it
+# to take anything else: folds as small as these are noisy, and most choices among good settings are chance.
 _RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _RESIDUALS = (0.0, 0.2, 0.4, 0.6)
-_FIRST_RESIDUAL = 0.2
-# What is taken where no rows can be spared.
-_SAFE_RIDGE = 1.0
+_PREFERRED_RIDGE, _PREFERRED_RESIDUAL = 1.0, 0.4
+_SMALLEST_GAIN = 0.04
 _FEWEST_CLASSES = 4
 _N_FOLDS = 3
 # Rows that settings are fitted on, and of each kind that a fold is scored on.
@@ -46,11 +46,12 @@ class NestedHash(SupervisedHasher):
     kernels, inner products of :math:`\phi` approximate the kernel of any two rows. The discriminants :math:`W` are
     those of `DiscriminantITQ` in that space, solutions of
 
-    .. math:: \sum_c \pi_c (m_c - \mu)(m_c - \mu)' w = \lambda \left(S_w + \rho \, \mathrm{tr}(S_w) I\right) w,
-              \qquad w' \left(S_w + \rho \, \mathrm{tr}(S_w) I\right) w = 1,
+    .. math:: \sum_c \pi_c (m_c - \mu)(m_c - \mu)' w = \lambda \left(S_w + \frac{\rho v}{n} I\right) w,
+              \qquad w' \left(S_w + \frac{\rho v}{n} I\right) w = 1,
 
-    with the means :math:`m_c` of the classes, their weights :math:`\pi_c` and the scatter :math:`S_w` within. The bits
-    come in blocks, from one prefix to the next. In block b of :math:`K_b` bits, they are the signs of
+    with the means :math:`m_c` of the classes, their weights :math:`\pi_c`, the covariance :math:`S_w` within them,
+    and the variance v of all n labelled rows. The bits come in blocks, from one prefix to the next. In block b of
+    :math:`K_b` bits, they are the signs of
 
     .. math:: R_b' W'(\phi(x) - \mu) + \beta N_b' V_b'(\phi(x) - \mu).
 
@@ -75,10 +76,11 @@ class NestedHash(SupervisedHasher):
         Number m of anchors; at most the number of rows is taken. More of them are more precise, and slower.
 
     ridge : float or "auto", default="auto"
-        :math:`\rho`. "auto" chooses from 0.00003 to 0.1 by holding out rows and classes, see Notes.
+        :math:`\rho`. "auto" takes 1, unless another of 0.1, 0.3, 3, 10 and 30 is clearly better on rows and classes
+        that are held out, see Notes.
 
     residual : float or "auto", default="auto"
-        :math:`\beta`. "auto" chooses from 0, 0.2, 0.4 and 0.6 in the same way.
+        :math:`\beta`. "auto" takes 0.4, unless 0, 0.2 or 0.6 is clearly better in the same way.
 
     random_state : int, RandomState instance or None, default=None
         Seed of anchors, codewords, rotations and folds.
@@ -138,7 +140,8 @@ class NestedHash(SupervisedHasher):
     every ridge to what is left, on up to 20,000 rows and with the first 1,000 anchors. The third measures retrieval
     among the classes of the fit, the group held out retrieval among classes unknown to it, both as tie-aware mean
     average precision at each prefix with each row as a query for the others. The ridge with the largest sum is taken,
-    and then the residual. With fewer than four classes, only rows are held out.
+    and then the residual, if the sum exceeds that of the preferred settings by more than 0.04. With fewer than four
+    classes, only rows are held out.
 
     Rows without a label count among the anchors and for the principal components. A row with several labels counts for
     each in equal parts. A row of zeros stays as it is. The fit takes 8 bytes times the square of `n_anchors` a few
@@ -369,12 +372,13 @@ class NestedHash(SupervisedHasher):
         """Return ridge and residual, and the scores of all that were tried."""
         ridges = _RIDGES if self.ridge == "auto" else (float(self.ridge),)
         residuals = _RESIDUALS if self.residual == "auto" else (float(self.residual),)
-        first = _FIRST_RESIDUAL if self.residual == "auto" else residuals[0]
-        if len(ridges) == len(residuals) == 1:
-            return ridges[0], residuals[0], None
-        folds = self._folds(X, targets, seed)
+        preferred = (
+            _PREFERRED_RIDGE if self.ridge == "auto" else ridges[0],
+            _PREFERRED_RESIDUAL if self.residual == "auto" else residuals[0],
+        )
+        folds = self._folds(X, targets, seed) if len(ridges) * len(residuals) > 1 else []
         if not folds:
-            return _SAFE_RIDGE if self.ridge == "auto" else ridges[0], first, None
+            return *preferred, None
         scores = {}
 
         def score(ridge, residual):
@@ -383,9 +387,10 @@ class NestedHash(SupervisedHasher):
                 scores[ridge, residual] = tuple(np.mean(pairs, axis=0).tolist())
             return sum(scores[ridge, residual])
 
-        ridge = max(ridges, key=lambda ridge: score(ridge, first))
+        ridge = max(ridges, key=lambda ridge: score(ridge, preferred[1]))
         residual = max(residuals, key=lambda residual: score(ridge, residual))
-        return ridge, residual, scores
+        is_better = score(ridge, residual) > score(*preferred) + _SMALLEST_GAIN
+        return *((ridge, residual) if is_better else preferred), scores
 
     def _folds(self, X, targets, seed):
         random = check_random_state(seed)
