@@ -20,6 +20,10 @@ class Run:
     def _key(task):
         return json.dumps(task, sort_keys=True)
 
+    def has(self, task):
+        """Say whether there is an outcome of a task."""
+        return self._key(task) in self.rows
+
     def get(self, task, function):
         """Look up the outcome of a task, or do it and add a line."""
         key = self._key(task)
