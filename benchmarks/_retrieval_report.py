@@ -222,8 +222,9 @@ def sections(results, against):
         title = f"{dataset}, {train} training rows a class at most: {', '.join(protocols)}"
         remark = "; ".join(f"{protocol}: {TITLES[protocol]}" for protocol in protocols)
         remark = (
-            f"{remark[0].upper()}{remark[1:]}. Columns are code lengths in bits. Tie-aware mAP@ALL in %, mean ± standard "
-            f"deviation over {n_seeds} seeds; median seconds of a fit, and of choosing its settings."
+            f"{remark[0].upper()}{remark[1:]}. Columns are code lengths in bits. Tie-aware mAP@ALL in %, mean and "
+            f"standard deviation over {n_seeds} {'seed' if n_seeds == 1 else 'seeds'}; median seconds of a fit, and of "
+            "choosing its settings."
         )
         found.append((title, remark, table_of_means(cells, columns)))
         if against in cells:
