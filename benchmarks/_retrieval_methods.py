@@ -149,7 +149,7 @@ class Method:
         return self.name.startswith("deep:")
 
 
-def find_method(name, bits=(16, 32, 64)):
+def find_method(name, bits):
     """Look up a method; None where this skhash does not have it."""
     if name.startswith("deep:"):
         return _deep(name)
@@ -168,7 +168,11 @@ def find_method(name, bits=(16, 32, 64)):
     if _requires_labels(cls):
         labels = "all rows" if cls.__name__ in USES_UNLABELLED else "own rows"
     if separate:
-        return Method(name, lambda n_bits, seed, setting, n: cls(n_bits, prefixes=(n_bits,), random_state=seed))
+        return Method(
+            name,
+            lambda n_bits, seed, setting, n: cls(n_bits, prefixes=(n_bits,), random_state=seed),
+            labels=labels,
+        )
     if hasattr(cls, "prefix"):
         return Method(
             name,

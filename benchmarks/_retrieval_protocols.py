@@ -22,7 +22,7 @@ from _retrieval_splits import (
     split_seen,
     split_unseen,
 )
-from _runs import Run
+from _runs import Run, folder_beside
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -226,7 +226,7 @@ class Worker:
         values = outcome.pop("average_precisions", None)
         if values is not None:
             name = hashlib.sha1(json.dumps(task, sort_keys=True).encode()).hexdigest()[:20]
-            folder = queries_folder(self.arguments.run)
+            folder = folder_beside(self.arguments.run, "queries")
             os.makedirs(folder, exist_ok=True)
             np.save(os.path.join(folder, f"{name}.npy"), values.astype(np.float16))
             outcome = {"map": round(float(values.mean()), 6), "queries": name, **outcome}
@@ -333,7 +333,7 @@ def _measure_once(worker, lengths, chosen):
                 "fitted": _numbers_of(model),
             }
             if codes is not None and n_bits and worker.cell.protocol in ("seen", "unseen"):
-                outcome["curve"] = _curve(shorter, queries, codes, parts)
+                outcome["curve"] = _curve(shorter, queries, codes, parts, n_bits)
             outcomes[n_bits, name] = outcome
     return outcomes
 
@@ -353,14 +353,14 @@ def _queries_under(condition, worker, model, codes):
     return parts.queries
 
 
-def _curve(model, queries, codes, parts):
+def _curve(model, queries, codes, parts, n_bits):
     rows = slice(0, _CURVE_QUERIES)
     curve = precision_recall_by_radius(
         model.transform(queries[rows]),
         codes,
         parts.query_labels[rows],
         parts.database_labels,
-        n_bits=model.n_bits_,
+        n_bits=n_bits,
     )
     return {name: np.round(values, 5).tolist() for name, values in zip(("precision", "recall"), curve[:2], strict=True)}
 
@@ -380,7 +380,7 @@ def _measure_stream(worker, lengths, chosen):
     chunks = chunks_of(parts.y, N_CHUNKS, worker.cell.seed)
     n_bits = max(lengths) if lengths[0] else None
     model = worker.make(n_bits, chosen["setting"], len(chunks[0]))
-    outcomes, fit_seconds = {}, 0.0
+    outcomes = {}
     for number, chunk in enumerate(chunks, start=1):
         start = time.perf_counter()
         goes_on = hasattr(model, "partial_fit")
@@ -389,8 +389,9 @@ def _measure_stream(worker, lengths, chosen):
         else:
             rows = np.concatenate(chunks[:number])
             model = worker.make(n_bits, chosen["setting"], len(rows)).fit(parts.X[rows], parts.y[rows])
-        fit_seconds += time.perf_counter() - start
+        fit_seconds = time.perf_counter() - start
         for n_bits_now in lengths:
+            start = time.perf_counter()
             shorter = model.prefix(n_bits_now) if method.lengths == "prefixes" else model
             values = average_precisions(
                 shorter, parts.queries, parts.database, parts.query_labels, parts.database_labels
@@ -398,16 +399,12 @@ def _measure_stream(worker, lengths, chosen):
             outcomes[n_bits_now, f"{number}/{N_CHUNKS}"] = {
                 "average_precisions": values,
                 "fit_seconds": round(fit_seconds, 3),
-                "shared_by": len(lengths) * N_CHUNKS,
+                "score_seconds": round(time.perf_counter() - start, 3),
+                "shared_by": len(lengths),
                 "goes_on": goes_on,
                 **chosen,
             }
     return outcomes
-
-
-def queries_folder(path):
-    """Name the folder of what each query has, beside a file of lines."""
-    return f"{os.path.splitext(path)[0]}.queries"
 
 
 def _describe(task):

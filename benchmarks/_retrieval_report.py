@@ -5,7 +5,7 @@ import statistics
 from collections import defaultdict
 
 import numpy as np
-from _retrieval_protocols import queries_folder
+from _runs import folder_beside
 from sklearn.utils import gen_batches
 
 # Resamples of an interval, and those that are drawn together.
@@ -21,7 +21,7 @@ TITLES = {
     "unseen": "training classes and searched classes are disjoint",
     "few-labels": "labels of few rows of each class",
     "cross-dataset": "trained on one dataset, searched in another",
-    "stream": "training rows arrive in five chunks; mAP after each",
+    "stream": "training rows arrive in five chunks; mAP and fit after each",
     "robust": "queries with noise, and under attack",
 }
 
@@ -98,7 +98,9 @@ class Results:
         """Read the average precision of each query."""
         name = row["queries"]
         if name not in self._queries:
-            self._queries[name] = np.load(os.path.join(queries_folder(self.path), f"{name}.npy")).astype(np.float32)
+            self._queries[name] = np.load(os.path.join(folder_beside(self.path, "queries"), f"{name}.npy")).astype(
+                np.float32
+            )
         return self._queries[name]
 
     def difference(self, ahead, behind):
@@ -158,9 +160,11 @@ def ordered(cells, columns):
 
 def _header(columns):
     several = len({protocol for protocol, _, _ in columns}) > 1
-    return [
-        " ".join(filter(None, (protocol if several else "", condition, str(n)))) for protocol, condition, n in columns
-    ]
+    names = []
+    for protocol, condition, n_bits in columns:
+        where = protocol if several else condition
+        names.append(f"{where}, {n_bits}" if where else str(n_bits))
+    return names
 
 
 def table_of_means(cells, columns):

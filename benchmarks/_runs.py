@@ -39,3 +39,8 @@ def drop_incomplete_line(path):
     if os.path.exists(path):
         with open(path, "r+b") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def folder_beside(path, kind):
+    """Name the folder for what does not fit into the lines of a file."""
+    return f"{os.path.splitext(path)[0]}.{kind}"

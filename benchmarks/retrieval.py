@@ -30,14 +30,13 @@ goes on. Tables are printed as Markdown; `--report` writes them for Sphinx, with
 """
 
 import argparse
-import os
 import sys
 
 import numpy as np
 from _retrieval_methods import DEFAULT_METHODS, find_method
 from _retrieval_protocols import PROTOCOLS, Dataset, plan, say, work
 from _retrieval_report import Results, as_markdown, closing_line, sections
-from _runs import Run, drop_incomplete_line
+from _runs import Run, drop_incomplete_line, folder_beside
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
@@ -64,7 +63,7 @@ def load_datasets(arguments):
             name, found, path = pair.partition("=")
             if not found or not path:
                 raise SystemExit(f"retrieval.py: {pair!r} must be NAME=PATH.")
-            given = (path,) if load is load_features else (path, f"{os.path.splitext(arguments.run)[0]}.features")
+            given = (path,) if load is load_features else (path, folder_beside(arguments.run, "features"))
             datasets[name] = Dataset(name, *load(*given))
     if not datasets:
         raise SystemExit("retrieval.py: no data; pass --features NAME=FILE.npz or --images NAME=FOLDER.")
@@ -105,6 +104,7 @@ def parse(argv=None):
 
 def main():
     arguments = parse()
+    arguments.bits = sorted(set(arguments.bits))
     arguments.methods = known_methods(arguments)
     drop_incomplete_line(arguments.run)
     datasets = load_datasets(arguments)
