@@ -141,8 +141,8 @@ def columns_of(cells):
 
     def order(column):
         protocol, condition, n_bits = column
-        number = next((int(word) for word in condition.split() if word.isdigit()), 0)
-        return protocols.index(protocol), n_bits, number, condition
+        number = next((float(word) for word in condition.split() if word.replace(".", "", 1).isdigit()), 0.0)
+        return protocols.index(protocol), n_bits, condition == "attacked", number, condition
 
     return sorted(found, key=order)
 

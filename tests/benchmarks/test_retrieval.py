@@ -305,6 +305,13 @@ def result(method, n_bits, seed, value, split="s"):
     }
 
 
+def test_columns_are_in_the_order_of_their_numbers():
+    conditions = ["clean", "noise 0.5", "noise 1", "noise 10", "attacked"]
+    columns = [("robust", condition, 8) for condition in conditions]
+    columns = [("few-labels", "50 labels", 8), ("few-labels", "500 labels", 8), *columns]
+    assert report.columns_of({"A": dict.fromkeys(reversed(columns))}) == columns
+
+
 def test_tables_are_of_means_and_paired_differences(tmp_path):
     rows = [
         result("A", 8, 0, 0.5),
