@@ -40,7 +40,8 @@ def counts_per_class(y, train_per_class):
     if smallest < queries + train + 1:
         queries = min(queries, max(1, smallest // 7))
         train = min(train, (smallest - queries) // 2)
-    if train < 2:
+    # Of four rows, two can be held out.
+    if train < 4:
         raise ValueError(f"the smallest class has {smallest} rows, which is too few: drop it, or join it with another.")
     pool = 2 * train if smallest >= queries + 2 * train + 1 else train
     return Counts(queries, train, pool)
@@ -90,7 +91,7 @@ def hold_out(y, what, seed):
         Classes of the training rows; those that are -1 are never judged by.
 
     what : {"rows", "classes"}
-        A fifth of the rows of each class, or all rows of three tenths of the classes, at least two.
+        A fifth of the rows of each class, at least two, or all rows of three tenths of the classes, at least two.
 
     seed : int
         Seed of the draw.
@@ -111,7 +112,7 @@ def hold_out(y, what, seed):
         parts = []
         for label in classes:
             rows = random.permutation(np.flatnonzero(y == label))
-            parts.append(rows[: max(1, round(VALIDATION_SHARE * len(rows)))])
+            parts.append(rows[: max(2, round(VALIDATION_SHARE * len(rows)))])
         held_out = np.sort(np.concatenate(parts))
     return np.setdiff1d(np.arange(len(y)), held_out), held_out
 

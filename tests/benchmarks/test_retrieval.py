@@ -81,7 +81,7 @@ def test_interval_draws_queries_of_a_seed_anew_each_time():
         (600, (85, 257, 514)),
         # 140 // 7 = 20, (140 - 20) // 2 = 60
         (140, (20, 60, 60)),
-        (5, (1, 2, 2)),
+        (9, (1, 4, 4)),
     ],
 )
 def test_counts_shrink_with_the_smallest_class(smallest, expected):
@@ -94,8 +94,8 @@ def test_counts_shrink_with_the_smallest_class(smallest, expected):
 
 
 def test_counts_refuse_classes_of_a_few_rows():
-    with pytest.raises(ValueError, match="smallest class has 4 rows"):
-        splits.counts_per_class(np.repeat([0, 1], [4, 100]), 500)
+    with pytest.raises(ValueError, match="smallest class has 8 rows"):
+        splits.counts_per_class(np.repeat([0, 1], [8, 100]), 500)
 
 
 def test_masked_labels_keep_as_many_of_each_class():
@@ -108,10 +108,10 @@ def test_masked_labels_keep_as_many_of_each_class():
         splits.mask_labels(y, 5, 0)
 
 
-def test_held_out_rows_are_a_fifth_of_each_class_with_labels():
+def test_held_out_rows_are_a_fifth_of_each_class_and_at_least_two():
     y = np.append(np.repeat([0, 1, 2], [10, 20, 5]), [-1] * 8)
     fitted, held_out = splits.hold_out(y, "rows", 0)
-    assert np.unique(y[held_out], return_counts=True)[1].tolist() == [2, 4, 1]
+    assert np.unique(y[held_out], return_counts=True)[1].tolist() == [2, 4, 2]
     assert -1 not in y[held_out]
     np.testing.assert_array_equal(np.sort(np.append(fitted, held_out)), np.arange(len(y)))
 
