@@ -20,6 +20,10 @@ class Run:
     def _key(task):
         return json.dumps(task, sort_keys=True)
 
+    def has(self, task):
+        """Say whether there is an outcome of a task."""
+        return self._key(task) in self.rows
+
     def get(self, task, function):
         """Look up the outcome of a task, or do it and add a line."""
         key = self._key(task)
@@ -35,3 +39,8 @@ def drop_incomplete_line(path):
     if os.path.exists(path):
         with open(path, "r+b") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def folder_beside(path, kind):
+    """Name the folder for what does not fit into the lines of a file."""
+    return f"{os.path.splitext(path)[0]}.{kind}"
