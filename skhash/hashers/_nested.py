@@ -53,11 +53,13 @@ class NestedHash(SupervisedHasher):
     and the variance v of all n labelled rows. The bits come in blocks, from one prefix to the next. In block b of
     :math:`K_b` bits, they are the signs of
 
-    .. math:: R_b' W'(\phi(x) - \mu) + \beta N_b' V_b'(\phi(x) - \mu).
+    .. math:: R_b' D W'(\phi(x) - \mu) + \beta N_b' V_b'(\phi(x) - \mu).
 
-    :math:`R_b` rotates the class means to the block of their codewords (`NestedCodebook`), as in `DiscriminantITQ`.
-    It leaves :math:`K_b - (C - 1)` directions of the code empty. :math:`N_b`, orthogonal to :math:`R_b`, fills them
-    with the next principal components :math:`V_b` of the rows after the span of the class means is projected out, the
+    The diagonal matrix D multiplies the i-th discriminant by :math:`\lambda_i^{-1/4}`, up to a common factor, so that
+    the strongest do not take all bits: codewords are about equally far from each other, and so should be the class
+    means. :math:`R_b` rotates these to the block of their codewords (`NestedCodebook`), as in `DiscriminantITQ`. It
+    leaves :math:`K_b - (C - 1)` directions of the code empty. :math:`N_b`, orthogonal to :math:`R_b`, fills them with
+    the next principal components :math:`V_b` of the rows after the span of the class means is projected out, the
     first of which is scaled to variance 1: they tell apart images of one class, and of classes that were not in
     training.
 
@@ -474,12 +476,13 @@ class _Space:
             return self._solve_lower(directions, transposed=True)
 
     def discriminants(self, ridge):
-        """Compute W, of shape (n_anchors, n_discriminants)."""
+        """Compute W S, of shape (n_anchors, n_discriminants)."""
         if ridge not in self._discriminants:
             regularized = self.within.copy()
             regularized.flat[:: len(regularized) + 1] += ridge * self.variance / self.n_samples
             between = (self.offsets * np.sqrt(self.shares)[:, None]).T
-            self._discriminants[ridge], _ = discriminant_directions(self, regularized, 0.0, between)
+            directions, strengths = discriminant_directions(self, regularized, 0.0, between)
+            self._discriminants[ridge] = directions * np.sqrt(strengths.mean() / strengths)
         return self._discriminants[ridge]
 
     def fillers(self, n_directions):
