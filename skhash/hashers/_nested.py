@@ -26,9 +26,9 @@ _FEW_ANCHORS = 1000
 _N_TURNS = 50
 # What "auto" chooses from, what it prefers, and by how much the sum of two mean average precisions has to rise for it
 # to take anything else: folds as small as these are noisy, and most choices among good settings are chance.
-_RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+_RIDGES = (0.1, 0.5, 2.0, 10.0, 30.0)
 _RESIDUALS = (0.0, 0.2, 0.4, 0.6)
-_PREFERRED_RIDGE, _PREFERRED_RESIDUAL = 1.0, 0.4
+_PREFERRED_RIDGE, _PREFERRED_RESIDUAL = 0.5, 0.4
 _SMALLEST_GAIN = 0.04
 _FEWEST_CLASSES = 4
 _N_FOLDS = 3
@@ -78,8 +78,8 @@ class NestedHash(SupervisedHasher):
         Number m of anchors; at most the number of rows is taken. More of them are more precise, and slower.
 
     ridge : float or "auto", default="auto"
-        :math:`\rho`. "auto" takes 1, unless another of 0.1, 0.3, 3, 10 and 30 is clearly better on rows and classes
-        that are held out, see Notes.
+        :math:`\rho`. "auto" takes 0.5, unless 0.1, 2, 10 or 30 is clearly better on rows and classes that are held
+        out, see Notes.
 
     residual : float or "auto", default="auto"
         :math:`\beta`. "auto" takes 0.4, unless 0, 0.2 or 0.6 is clearly better in the same way.

@@ -121,11 +121,11 @@ def test_auto_takes_the_best_sum_of_both_scores_where_it_is_clear(n_rows, seed):
     rows = slice(n_rows)
     chosen = small(16, ridge="auto", residual="auto", random_state=seed).fit(DIGITS[rows], LABELS[rows])
     scores = {setting: sum(pair) for setting, pair in chosen.validation_scores_.items()}
-    assert {ridge for ridge, residual in scores if residual == 0.4} == {0.1, 0.3, 1.0, 3.0, 10.0, 30.0}
+    assert {ridge for ridge, residual in scores if residual == 0.4} == {0.1, 0.5, 2.0, 10.0, 30.0}
     best = max(scores, key=lambda setting: scores[setting])
     assert {residual for ridge, residual in scores if ridge == best[0]} == {0.0, 0.2, 0.4, 0.6}
-    is_clear = scores[best] > scores[1.0, 0.4] + 0.04
-    assert (chosen.ridge_, chosen.residual_) == (best if is_clear else (1.0, 0.4))
+    is_clear = scores[best] > scores[0.5, 0.4] + 0.04
+    assert (chosen.ridge_, chosen.residual_) == (best if is_clear else (0.5, 0.4))
     settings = {"ridge": chosen.ridge_, "residual": chosen.residual_, "random_state": seed}
     fixed = small(16, **settings).fit(DIGITS[rows], LABELS[rows])
     np.testing.assert_array_equal(fixed.transform(DIGITS), chosen.transform(DIGITS))
@@ -142,7 +142,7 @@ def test_auto_holds_out_only_rows_of_few_classes(n_classes):
 def test_one_row_a_class_is_enough():
     _, first = np.unique(LABELS, return_index=True)
     hasher = NestedHash(16, random_state=0).fit(DIGITS[first], LABELS[first])
-    assert (hasher.ridge_, hasher.residual_) == (1.0, 0.4)
+    assert (hasher.ridge_, hasher.residual_) == (0.5, 0.4)
     np.testing.assert_array_equal(hasher.transform(DIGITS[first]), np.packbits(hasher.centers_ > 0, axis=1))
 
 
