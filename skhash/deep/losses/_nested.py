@@ -1,4 +1,4 @@
-"""Cosine-margin cross-entropy on every prefix of a code."""
+"""Cosine-margin cross-entropy on every prefix of a code, and a pull to balanced bits."""
 
 import math
 
@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ...centers import NestedCodebook
+from ..regularizers import sliced_wasserstein_quantization
 from ._base import HashLoss
 from ._classes import check_codes_suffice, draw_seed, labelled_samples
 
@@ -14,19 +15,25 @@ _FEWEST_CLASSES_OF_SCALE = 4
 
 
 class Nested(HashLoss):
-    r"""Cross-entropy of the cosines with nested codewords, with a margin, on every prefix of the code.
+    r"""Cross-entropy of the cosines with nested codewords on every prefix of the code, and a pull to balanced bits.
 
     For the outputs :math:`v_i` of the network after a batch normalisation, which balances the bits, the codewords
     :math:`o_c` of the classes (`NestedCodebook`), the prefixes :math:`v^{(k)}` of the first k entries and
     :math:`\cos \theta_{ic}^{(k)} = \langle v_i^{(k)}, o_c^{(k)} \rangle / (\|v_i^{(k)}\| \|o_c^{(k)}\|)`,
 
-    .. math:: L = -\frac{1}{|P| n} \sum_{k \in P} \sum_i \sum_c \frac{y_{ic}}{\sum_d y_{id}}
-        \log \frac{\exp(s (\cos \theta_{ic}^{(k)} - m \, y_{ic}))}{\sum_d \exp(s (\cos \theta_{id}^{(k)} - m \, y_{id}))}.
+    :math:`L = L_C + \lambda L_Q` with
 
-    This is `OrthoHash` on each prefix in P, so that a code cut by `skhash.codes.truncate_codes` to one of them is a
-    code in its own right, of one training. Mean over the labelled samples of a batch and over prefixes. A sample with
-    several classes shares its label among them. A batch of one sample is normalised by the running statistics, as
-    outputs are for codes.
+    .. math:: L_C = -\frac{1}{|P| n} \sum_{k \in P} \sum_i \sum_c \frac{y_{ic}}{\sum_d y_{id}}
+        \log \frac{\exp(s \, g_{ic}^{(k)})}{\sum_d \exp(s \, g_{id}^{(k)})}, \quad
+        g_{ic}^{(k)} = \cos \theta_{ic}^{(k)} - m \, y_{ic}, \quad
+        L_Q = \frac{1}{nK} \sum_k \sum_{i=1}^{n} \left( v_{(i)k} - t_i \right)^2.
+
+    :math:`L_C` is `OrthoHash` on each prefix in P, so that a code cut by `skhash.codes.truncate_codes` to one of them
+    is a code in its own right, of one training: the mean over the labelled samples of a batch and over prefixes. A
+    sample with several classes shares its label among them. :math:`L_Q`, over all samples of a batch, pulls the lower
+    half of a bit, sorted over the batch, to :math:`t_i = -1` and the upper half to +1
+    (`~skhash.deep.regularizers.sliced_wasserstein_quantization`). A batch of one sample is normalised by the running
+    statistics, as outputs are for codes.
 
     Parameters
     ----------
@@ -35,6 +42,9 @@ class Nested(HashLoss):
 
     margin : float, default=0.2
         Margin :math:`m`.
+
+    lam : float, default=3.0
+        Weight :math:`\lambda` of the pull to balanced bits, which is what helps with classes that are not in training.
 
     scale : float or None, default=None
         Scale :math:`s`; :math:`\sqrt 2 \ln(C - 1)` for C classes when None, and that of four classes for fewer.
@@ -57,6 +67,9 @@ class Nested(HashLoss):
     J. T. Hoe, K. W. Ng, T. Zhang, C. S. Chan, Y.-Z. Song and T. Xiang, "One loss for all: deep hashing with a single
     cosine similarity based learning objective", NeurIPS 2021.
 
+    K. D. Doan, P. Yang and P. Li, "One loss for quantization: deep hashing with discrete Wasserstein distributional
+    matching", CVPR 2022.
+
     X. Zhang, R. Zhao, Y. Qiao, X. Wang and H. Li, "AdaCos: adaptively scaling cosine logits for effectively learning
     deep face representations", CVPR 2019: the scale.
 
@@ -73,10 +86,11 @@ class Nested(HashLoss):
     {16: 8, 32: 17, 64: 34}
     """
 
-    def __init__(self, *, prefixes=(16, 32, 64), margin=0.2, scale=None):
+    def __init__(self, *, prefixes=(16, 32, 64), margin=0.2, lam=3.0, scale=None):
         super().__init__()
         self.prefixes = prefixes
         self.margin = margin
+        self.lam = lam
         self.scale = scale
 
     def prepare(self, n_bits, n_classes, *, n_samples, targets, generator):
@@ -100,9 +114,10 @@ class Nested(HashLoss):
         """Compute the loss of a batch."""
         # A single sample has no variance.
         normalized = self.batch_norm(outputs) if len(outputs) > 1 else self.project(outputs)
+        quantization = self.lam * sliced_wasserstein_quantization(normalized)
         labelled = labelled_samples(targets)
         if not labelled.any():
-            return normalized.sum() * 0
+            return quantization
         normalized, targets = normalized[labelled], targets[labelled]
         shares = targets / targets.sum(dim=1, keepdim=True)
         scale = self._scale()
@@ -110,7 +125,7 @@ class Nested(HashLoss):
         for length in self.minimum_distances:
             cosines = F.normalize(normalized[:, :length]) @ self.centers[:, :length].T / math.sqrt(length)
             losses.append(F.cross_entropy(scale * (cosines - self.margin * targets), shares))
-        return torch.stack(losses).mean()
+        return torch.stack(losses).mean() + quantization
 
     def _scale(self):
         if self.scale is not None:

@@ -1,4 +1,4 @@
-"""Cross-entropy on every prefix against loops over rows, prefixes and classes."""
+"""Cross-entropy on every prefix, and the pull to balanced bits, against loops over rows, prefixes and classes."""
 
 import copy
 import itertools
@@ -61,8 +61,11 @@ def cosine(a, b):
     return sum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
 
 
-def naive_loss(v, centers, targets, prefixes, margin, scale):
-    """Mean over prefixes and labelled rows of the mean over the classes of a row."""
+def naive_loss(v, centers, targets, prefixes, margin, scale, lam=0.0):
+    """Mean over prefixes and labelled rows of the mean over the classes of a row, and over bits of squared distances.
+
+    The lower half of a bit is at a distance to -1, the upper half to +1, and the middle one of an odd number to 0.
+    """
     terms = []
     for length in prefixes:
         for row, classes in zip(v.tolist(), targets, strict=True):
@@ -75,7 +78,13 @@ def naive_loss(v, centers, targets, prefixes, margin, scale):
             total = math.log(sum(math.exp(logit) for logit in logits))
             own = [total - logit for logit, has in zip(logits, classes, strict=True) if has]
             terms.append(sum(own) / len(own))
-    return sum(terms) / len(terms)
+    squares = []
+    for bit in range(v.shape[1]):
+        for rank, x in enumerate(sorted(v[:, bit])):
+            target = -1 if rank < len(v) // 2 else 1 if rank >= (len(v) + 1) // 2 else 0
+            squares.append((x - target) ** 2)
+    central = sum(terms) / len(terms) if terms else 0.0
+    return central + lam * sum(squares) / len(squares)
 
 
 @over_targets
@@ -84,13 +93,13 @@ def naive_loss(v, centers, targets, prefixes, margin, scale):
     ("prefixes", "expected_prefixes"),
     [((4, 8, 12), PREFIXES), ((4, 8), PREFIXES), ((4, 8, 16, 64), PREFIXES), ((), (12,)), ((64,), (12,))],
 )
-def test_loss_is_cross_entropy_of_cosines_with_a_margin_on_every_prefix(
+def test_loss_is_cross_entropy_of_cosines_on_every_prefix_and_a_pull_to_balanced_bits(
     targets, scale, expected_scale, prefixes, expected_prefixes
 ):
     z = outputs_for(targets)
-    loss = prepared(Nested(prefixes=prefixes, margin=0.3, scale=scale), targets)
+    loss = prepared(Nested(prefixes=prefixes, margin=0.3, lam=0.7, scale=scale), targets)
     v = (z - z.mean(axis=0)) / np.sqrt(z.var(axis=0) + 1e-5)
-    expected = naive_loss(v, loss.centers.tolist(), targets, expected_prefixes, 0.3, expected_scale)
+    expected = naive_loss(v, loss.centers.tolist(), targets, expected_prefixes, 0.3, expected_scale, 0.7)
     assert value(loss, z, targets) == pytest.approx(expected)
 
 
@@ -98,7 +107,7 @@ def test_loss_is_cross_entropy_of_cosines_with_a_margin_on_every_prefix(
 def test_scale_is_that_of_four_classes_for_fewer(n_classes, scale):
     targets = np.eye(n_classes)[np.arange(6) % n_classes]
     z = outputs_for(targets)
-    loss = prepared(Nested(prefixes=PREFIXES), targets)
+    loss = prepared(Nested(prefixes=PREFIXES, lam=0.0), targets)
     v = (z - z.mean(axis=0)) / np.sqrt(z.var(axis=0) + 1e-5)
     expected = naive_loss(v, loss.centers.tolist(), targets, PREFIXES, 0.2, math.sqrt(2) * math.log(scale))
     assert value(loss, z, targets) == pytest.approx(expected)
@@ -127,7 +136,7 @@ def test_more_classes_than_codes_of_a_prefix_share_them():
 
 
 def test_more_classes_than_codes_are_refused_in_one_line():
-    with pytest.raises(ValueError, match="^Nested: 9 classes exceed the 8 codes of n_bits=3") as error:
+    with pytest.raises(ValueError, match=r"^Nested: 9 classes exceed the 8 codes of n_bits=3") as error:
         prepared(Nested(), np.eye(9), n_bits=3)
     assert "\n" not in str(error.value)
 
@@ -154,12 +163,20 @@ def test_outputs_are_projected_by_the_running_statistics_in_any_mode():
 
 def test_one_row_is_projected_as_for_its_code():
     targets = TARGETS["single"]
-    loss = prepared(Nested(prefixes=PREFIXES), targets)
+    loss = prepared(Nested(prefixes=PREFIXES, lam=0.7), targets)
     z = outputs_for(targets)
     value(loss, z, targets)
     v = loss.project(torch.from_numpy(z[:1])).detach().numpy()
-    expected = naive_loss(v, loss.centers.tolist(), targets[:1], PREFIXES, 0.2, math.sqrt(2) * math.log(3))
+    expected = naive_loss(v, loss.centers.tolist(), targets[:1], PREFIXES, 0.2, math.sqrt(2) * math.log(3), 0.7)
     assert value(loss, z[:1], targets[:1]) == pytest.approx(expected)
+
+
+def test_a_batch_without_labels_is_pulled_to_balanced_bits_only():
+    targets = np.zeros((5, 4))
+    z = outputs_for(targets)
+    loss = prepared(Nested(prefixes=PREFIXES, lam=0.7), targets)
+    v = (z - z.mean(axis=0)) / np.sqrt(z.var(axis=0) + 1e-5)
+    assert value(loss, z, targets) == pytest.approx(naive_loss(v, None, targets, PREFIXES, 0.2, 1.0, 0.7))
 
 
 @over_targets
