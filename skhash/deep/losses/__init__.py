@@ -24,6 +24,7 @@ from ._hyp2 import HyP2
 from ._jmlh import JMLH
 from ._mdsh import MDSH
 from ._mihash import MIHash
+from ._nested import Nested
 from ._orthohash import OrthoHash
 from ._ssdh import SSDH
 from ._tbh import TBH
@@ -57,6 +58,7 @@ __all__ = [
     "HashNet",
     "HyP2",
     "MIHash",
+    "Nested",
     "OrthoHash",
     "UnsupervisedBiHalf",
     "UnsupervisedGreedyHash",
@@ -82,6 +84,7 @@ LOSSES: dict[str, type[HashLoss]] = {
     "jmlh": JMLH,
     "mdsh": MDSH,
     "mihash": MIHash,
+    "nested": Nested,
     "orthohash": OrthoHash,
 }
 
