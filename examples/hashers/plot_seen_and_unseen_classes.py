@@ -186,7 +186,7 @@ for name, search in searches.items():
     print(f"{name:26s}  {1000 * seconds:6.1f}  {recall:6.3f}  {precision:9.3f}")
 
 # %%
-# Sixteen bits alone miss half of the nearest, and a shortlist of a few hundred brings most of them back. But look at
+# Sixteen bits alone miss a third of the nearest, and a shortlist of a few hundred brings most of them back. But look at
 # the time: it is more than that of a search by all bits, which is so fast that there is nothing to save. The precision
 # hardly asks for the other bits here: most codes of a digit are near one and the same codeword.
 figure, (recall_axes, precision_axes) = plt.subplots(1, 2, figsize=(9.5, 3.8), sharex=True, layout="constrained")
@@ -207,8 +207,8 @@ plt.show()
 # ----------
 # - Scores on seen classes say little about unseen ones. On digits, labels helped with the ones and did harm with the
 #   others, for :class:`~skhash.NestedHash`, too: it is far ahead on seen classes, and on average above the two other
-#   hashers with labels on unseen ones. But those without labels, even LSH, find new digits better on average. If your classes are going
-#   to change, hold some out, and look before you choose.
+#   hashers with labels on unseen ones. But those without labels, even LSH, find new digits better on average. If your
+#   classes are going to change, hold some out, and look before you choose.
 # - Prefixes of :class:`~skhash.NestedHash` are as good as codes that are trained for their length. Those of another
 #   hasher lose a little.
 # - Two steps find nearly all that one step finds. They pay where the long codes are slow to get, on a disk or behind a
