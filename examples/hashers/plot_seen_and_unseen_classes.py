@@ -207,8 +207,8 @@ plt.show()
 # ----------
 # - Scores on seen classes say little about unseen ones. On digits, labels helped with the ones and did harm with the
 #   others, for :class:`~skhash.NestedHash`, too: it is far ahead on seen classes, and on average above the two other
-#   hashers with labels on unseen ones. But those without labels, even LSH, find new digits better on average. If your classes are going
-#   to change, hold some out, and look before you choose.
+#   hashers with labels on unseen ones. But those without labels, even LSH, find new digits better on average. If your
+#   classes are going to change, hold some out, and look before you choose.
 # - Prefixes of :class:`~skhash.NestedHash` are as good as codes that are trained for their length. Those of another
 #   hasher lose a little.
 # - Two steps find nearly all that one step finds. They pay where the long codes are slow to get, on a disk or behind a
