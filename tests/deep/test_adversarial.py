@@ -22,7 +22,7 @@ from skhash.deep.losses import LOSSES, make_loss  # noqa: E402
 from skhash.deep.networks import MLPHead  # noqa: E402
 from skhash.metrics import mean_average_precision  # noqa: E402
 
-WITH_CENTERS = ["csq", "dpn", "mdsh", "orthohash"]
+WITH_CENTERS = ["csq", "dpn", "mdsh", "nested", "orthohash"]
 
 
 def separate_bits(n_bits=4, n_features=12, *, seed=0):

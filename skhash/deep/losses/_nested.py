@@ -17,23 +17,21 @@ _FEWEST_CLASSES_OF_SCALE = 4
 class Nested(HashLoss):
     r"""Cross-entropy of the cosines with nested codewords on every prefix of the code, and a pull to balanced bits.
 
-    For the outputs :math:`v_i` of the network after a batch normalisation, which balances the bits, the codewords
-    :math:`o_c` of the classes (`NestedCodebook`), the prefixes :math:`v^{(k)}` of the first k entries and
-    :math:`\cos \theta_{ic}^{(k)} = \langle v_i^{(k)}, o_c^{(k)} \rangle / (\|v_i^{(k)}\| \|o_c^{(k)}\|)`,
+    For the outputs :math:`v_i` of the network after a batch normalisation, the codewords :math:`o_c` of the classes
+    (`NestedCodebook`), prefixes :math:`v^{(k)}` of the first k entries and :math:`\cos \theta_{ic}^{(k)} = \langle
+    v_i^{(k)}, o_c^{(k)} \rangle / (\|v_i^{(k)}\| \|o_c^{(k)}\|)`, the loss is the mean over the prefix lengths k in P
+    of :math:`L_C^{(k)} + \lambda L_Q^{(k)}` with
 
-    :math:`L = L_C + \lambda L_Q` with
-
-    .. math:: L_C = -\frac{1}{|P| n} \sum_{k \in P} \sum_i \sum_c \frac{y_{ic}}{\sum_d y_{id}}
+    .. math:: L_C^{(k)} = -\frac{1}{n} \sum_i \sum_c \frac{y_{ic}}{\sum_d y_{id}}
         \log \frac{\exp(s \, g_{ic}^{(k)})}{\sum_d \exp(s \, g_{id}^{(k)})}, \quad
         g_{ic}^{(k)} = \cos \theta_{ic}^{(k)} - m \, y_{ic}, \quad
-        L_Q = \frac{1}{nK} \sum_k \sum_{i=1}^{n} \left( v_{(i)k} - t_i \right)^2.
+        L_Q^{(k)} = \frac{1}{nk} \sum_{j \le k} \sum_{i=1}^{n} \left( v_{(i)j} - t_i \right)^2.
 
-    :math:`L_C` is `OrthoHash` on each prefix in P, so that a code cut by `skhash.codes.truncate_codes` to one of them
-    is a code in its own right, of one training: the mean over the labelled samples of a batch and over prefixes. A
-    sample with several classes shares its label among them. :math:`L_Q`, over all samples of a batch, pulls the lower
-    half of a bit, sorted over the batch, to :math:`t_i = -1` and the upper half to +1
-    (`~skhash.deep.regularizers.sliced_wasserstein_quantization`). A batch of one sample is normalised by the running
-    statistics, as outputs are for codes.
+    So each prefix has the loss of a code of its length, and a code cut by `skhash.codes.truncate_codes` to one of them
+    is a code in its own right. :math:`L_C`, over the labelled samples of a batch, is `OrthoHash`; a sample with several
+    classes shares its label among them. :math:`L_Q`, over all samples of a batch, pulls the lower half of a bit, sorted
+    over the batch, to :math:`t_i = -1` and the upper half to +1 (`sliced_wasserstein_quantization`). A batch of one
+    sample is normalised by the running statistics, as outputs are for codes.
 
     Parameters
     ----------
@@ -83,7 +81,7 @@ class Nested(HashLoss):
     >>> truncate_codes(hasher.transform(X[:1]), 16).shape
     (1, 2)
     >>> hasher.net_.criterion_.minimum_distances
-    {16: 8, 32: 17, 64: 34}
+    {16: 7, 32: 17, 64: 34}
     """
 
     def __init__(self, *, prefixes=(16, 32, 64), margin=0.2, lam=3.0, scale=None):
@@ -114,18 +112,22 @@ class Nested(HashLoss):
         """Compute the loss of a batch."""
         # A single sample has no variance.
         normalized = self.batch_norm(outputs) if len(outputs) > 1 else self.project(outputs)
-        quantization = self.lam * sliced_wasserstein_quantization(normalized)
         labelled = labelled_samples(targets)
-        if not labelled.any():
-            return quantization
-        normalized, targets = normalized[labelled], targets[labelled]
-        shares = targets / targets.sum(dim=1, keepdim=True)
-        scale = self._scale()
         losses = []
         for length in self.minimum_distances:
-            cosines = F.normalize(normalized[:, :length]) @ self.centers[:, :length].T / math.sqrt(length)
-            losses.append(F.cross_entropy(scale * (cosines - self.margin * targets), shares))
-        return torch.stack(losses).mean() + quantization
+            prefix = normalized[:, :length]
+            loss = self.lam * sliced_wasserstein_quantization(prefix)
+            if labelled.any():
+                loss = loss + self._central(prefix[labelled], targets[labelled])
+            losses.append(loss)
+        return torch.stack(losses).mean()
+
+    def _central(self, prefix, targets):
+        """Compute the cross-entropy of labelled samples."""
+        length = prefix.shape[1]
+        cosines = F.normalize(prefix) @ self.centers[:, :length].T / math.sqrt(length)
+        logits = self._scale() * (cosines - self.margin * targets)
+        return F.cross_entropy(logits, targets / targets.sum(dim=1, keepdim=True))
 
     def _scale(self):
         if self.scale is not None:

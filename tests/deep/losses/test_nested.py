@@ -62,12 +62,13 @@ def cosine(a, b):
 
 
 def naive_loss(v, centers, targets, prefixes, margin, scale, lam=0.0):
-    """Mean over prefixes and labelled rows of the mean over the classes of a row, and over bits of squared distances.
+    """Mean over prefixes of a mean over labelled rows and one over the squared distances of bits to balanced ones.
 
     The lower half of a bit is at a distance to -1, the upper half to +1, and the middle one of an odd number to 0.
     """
-    terms = []
+    losses = []
     for length in prefixes:
+        terms, squares = [], []
         for row, classes in zip(v.tolist(), targets, strict=True):
             if not classes.any():
                 continue
@@ -78,13 +79,13 @@ def naive_loss(v, centers, targets, prefixes, margin, scale, lam=0.0):
             total = math.log(sum(math.exp(logit) for logit in logits))
             own = [total - logit for logit, has in zip(logits, classes, strict=True) if has]
             terms.append(sum(own) / len(own))
-    squares = []
-    for bit in range(v.shape[1]):
-        for rank, x in enumerate(sorted(v[:, bit])):
-            target = -1 if rank < len(v) // 2 else 1 if rank >= (len(v) + 1) // 2 else 0
-            squares.append((x - target) ** 2)
-    central = sum(terms) / len(terms) if terms else 0.0
-    return central + lam * sum(squares) / len(squares)
+        for bit in range(length):
+            for rank, x in enumerate(sorted(v[:, bit])):
+                target = -1 if rank < len(v) // 2 else 1 if rank >= (len(v) + 1) // 2 else 0
+                squares.append((x - target) ** 2)
+        central = sum(terms) / len(terms) if terms else 0.0
+        losses.append(central + lam * sum(squares) / len(squares))
+    return sum(losses) / len(losses)
 
 
 @over_targets
