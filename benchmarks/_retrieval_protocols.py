@@ -41,6 +41,8 @@ _CURVE_QUERIES = 1000
 
 
 class Dataset(NamedTuple):
+    """Features of all images, training and test parts joined, and their classes."""
+
     name: str
     X: np.ndarray
     y: np.ndarray

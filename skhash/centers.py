@@ -2,6 +2,7 @@
 
 from itertools import combinations
 from math import comb
+from numbers import Integral
 
 import numpy as np
 from scipy.optimize import quadratic_assignment
@@ -430,9 +431,7 @@ class NestedCodebook:
     """
 
     def __init__(self, n_classes, n_bits=64, *, prefixes=(16, 32, 64), random_state=None):
-        lengths = list(prefixes)
-        if any(length < 1 for length in lengths) or sorted(set(lengths)) != lengths:
-            raise ValueError(f"NestedCodebook: prefixes={tuple(lengths)} must be different lengths >= 1, ascending.")
+        lengths = check_prefixes("NestedCodebook", prefixes)
         self.prefixes = (*(length for length in lengths if length < n_bits), n_bits)
         self._certify(balanced_centers(n_classes, n_bits, random_state=random_state))
 
@@ -615,6 +614,15 @@ def extended_bch_centers(n_classes, n_bits, *, random_state=None):
     words = messages @ rows % 2
     words = np.column_stack([words, words.sum(axis=1) % 2])
     return (1 - 2 * words).astype(np.int8)
+
+
+def check_prefixes(name, prefixes):
+    """Return lengths of prefixes as a list, or refuse what are no ascending lengths."""
+    lengths = list(prefixes)
+    are_whole = all(isinstance(length, Integral) and length >= 1 for length in lengths)
+    if not are_whole or sorted(set(lengths)) != lengths:
+        raise ValueError(f"{name}: prefixes={tuple(lengths)} must be different whole numbers >= 1, ascending.")
+    return lengths
 
 
 def _check_counts(name, n_classes, n_bits):

@@ -240,5 +240,5 @@ def test_added_words_keep_those_before():
 
 @pytest.mark.parametrize("prefixes", [(32, 16), (16, 16), (0, 16)])
 def test_prefixes_have_to_ascend(prefixes):
-    with pytest.raises(ValueError, match="must be different lengths >= 1, ascending"):
+    with pytest.raises(ValueError, match="must be different whole numbers >= 1, ascending"):
         NestedCodebook(4, prefixes=prefixes)

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import Interval, StrOptions, fit_context
-from ..centers import NestedCodebook, additional_centers, minimum_distance
+from ..centers import NestedCodebook, additional_centers, check_prefixes, minimum_distance
 from ..codes import pack_bits, truncate_codes
 from ..metrics import mean_average_precision
 from ._base import SupervisedHasher, linear_projections
@@ -246,6 +246,13 @@ class NestedHash(SupervisedHasher):
         if not hasattr(self, "n_bits_"):
             return self.fit(X, y)
         X = self._check_more_rows(X)
+        targets = self._encode_labels(X, y)
+        new = np.setdiff1d(targets.classes, self.classes_)
+        if targets.labels.ndim == 1 and len(new):
+            raise ValueError(
+                f"NestedHash: y holds the class {new[0].item()!r}, which is none of the {len(self.classes_)} known; "
+                "pass its rows to add_classes."
+            )
         return self._learn_more(X, self._encode_labels(X, y, self.classes_))
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -327,10 +334,10 @@ class NestedHash(SupervisedHasher):
             If there are fewer bits.
         """
         check_is_fitted(self)
-        if not 1 <= n_bits <= self._fitted_lengths[-1]:
+        if not self._is_prefix(n_bits):
             raise ValueError(
-                f"NestedHash: n_bits={n_bits} of a prefix must be from 1 to the {self._fitted_lengths[-1]} bits "
-                "fitted; fit a longer code."
+                f"NestedHash: n_bits={n_bits} of a prefix must be a whole number from 1 to the "
+                f"{self._fitted_lengths[-1]} bits fitted; fit a longer code."
             )
         return copy(self).set_params(n_bits=n_bits)
 
@@ -348,15 +355,17 @@ class NestedHash(SupervisedHasher):
             This hasher.
         """
         super().set_params(**params)
-        if "n_bits" in params and hasattr(self, "n_bits_") and 1 <= self.n_bits <= self._fitted_lengths[-1]:
+        if "n_bits" in params and hasattr(self, "n_bits_") and self._is_prefix(self.n_bits):
             self.n_bits_ = int(self.n_bits)
         return self
 
+    def _is_prefix(self, n_bits):
+        is_whole = isinstance(n_bits, Integral) and not isinstance(n_bits, bool)
+        return is_whole and 1 <= n_bits <= self._fitted_lengths[-1]
+
     def _lengths(self):
         """Return the ends of the blocks."""
-        lengths = list(self.prefixes)
-        if any(length < 1 for length in lengths) or sorted(set(lengths)) != lengths:
-            raise ValueError(f"NestedHash: prefixes={self.prefixes} must be different lengths >= 1, ascending.")
+        lengths = check_prefixes("NestedHash", self.prefixes)
         return (*(length for length in lengths if length < self.n_bits), int(self.n_bits))
 
     def _set_solution(self, X, space, directions, centers, classes, unlabelled):

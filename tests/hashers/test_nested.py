@@ -92,10 +92,12 @@ def test_a_prefix_is_a_truncated_code():
     assert hasher.set_params(n_bits=128).transform(DIGITS).shape[1] == 2
 
 
-@pytest.mark.parametrize("n_bits", [0, 65])
+@pytest.mark.parametrize("n_bits", [0, 65, 16.5, True])
 def test_a_prefix_of_more_bits_than_fitted_is_refused(n_bits):
     hasher = small(64).fit(DIGITS[TRAIN], LABELS[TRAIN])
-    with pytest.raises(ValueError, match=f"n_bits={n_bits} of a prefix must be from 1 to the 64 bits fitted"):
+    with pytest.raises(
+        ValueError, match=f"n_bits={n_bits} of a prefix must be a whole number from 1 to the 64 bits fitted"
+    ):
         hasher.prefix(n_bits)
 
 
@@ -186,7 +188,9 @@ def test_new_classes_get_codewords_and_old_codes_stay_comparable():
 
 def test_unknown_classes_are_refused_by_partial_fit():
     hasher = small().fit(DIGITS[:300], LABELS[:300] % 5)
-    with pytest.raises(ValueError, match="y holds the class 5, which is none of the 5 known"):
+    with pytest.raises(
+        ValueError, match="y holds the class 5, which is none of the 5 known; pass its rows to add_classes"
+    ):
         hasher.partial_fit(DIGITS, LABELS)
     with pytest.raises(ValueError, match=r"y holds the class 'a', but classes known so far are like 0; use one type"):
         hasher.add_classes(DIGITS[:2], ["a", "b"])
@@ -228,11 +232,17 @@ def test_scale_of_a_row_does_not_matter():
     [
         (DIGITS, np.zeros(len(DIGITS)), {}, "the labelled rows are of 1 classes whose means are all the same"),
         (np.ones((9, 4)) * np.arange(1, 10)[:, None], [0, 1, 2] * 3, {}, "all 9 rows are equal but for their norm"),
-        (DIGITS, LABELS, {"prefixes": (32, 16)}, r"prefixes=\(32, 16\) must be different lengths >= 1, ascending"),
-        (DIGITS, LABELS, {"prefixes": (0, 16)}, r"prefixes=\(0, 16\) must be different lengths >= 1"),
+        (
+            DIGITS,
+            LABELS,
+            {"prefixes": (32, 16)},
+            r"prefixes=\(32, 16\) must be different whole numbers >= 1, ascending",
+        ),
+        (DIGITS, LABELS, {"prefixes": (0, 16)}, r"prefixes=\(0, 16\) must be different whole numbers >= 1"),
+        (DIGITS, LABELS, {"prefixes": ("a",)}, r"prefixes=\('a',\) must be different whole numbers >= 1"),
         (DIGITS * 1e307, LABELS, {}, "overflow in float64; scale them"),
     ],
-    ids=["one-class", "equal-rows", "falling", "zero", "overflow"],
+    ids=["one-class", "equal-rows", "falling", "zero", "strings", "overflow"],
 )
 def test_what_cannot_be_learned_from_is_refused_in_one_line(X, y, params, message):
     with pytest.raises(ValueError, match=message) as raised:

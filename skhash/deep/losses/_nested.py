@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ...centers import NestedCodebook
+from ...centers import NestedCodebook, check_prefixes
 from ..regularizers import sliced_wasserstein_quantization
 from ._base import HashLoss
 from ._classes import check_codes_suffice, draw_seed, labelled_samples
@@ -95,9 +95,7 @@ class Nested(HashLoss):
         """Search the codewords, and make the batch normalisation."""
         super().prepare(n_bits, n_classes, n_samples=n_samples, targets=targets, generator=generator)
         name = type(self).__name__
-        lengths = list(self.prefixes)
-        if any(length < 1 for length in lengths) or sorted(set(lengths)) != lengths:
-            raise ValueError(f"{name}: prefixes={self.prefixes} must be different lengths >= 1, ascending.")
+        check_prefixes(name, self.prefixes)
         check_codes_suffice(n_classes, n_bits, name=name)
         codebook = NestedCodebook(n_classes, n_bits, prefixes=self.prefixes, random_state=draw_seed(generator))
         self.minimum_distances = codebook.minimum_distances

@@ -144,7 +144,7 @@ def test_more_classes_than_codes_are_refused_in_one_line():
 
 @pytest.mark.parametrize("prefixes", [(0, 8), (8, 4), (4, 4)])
 def test_prefixes_that_do_not_ascend_are_refused(prefixes):
-    message = rf"^Nested: prefixes=\({prefixes[0]}, {prefixes[1]}\) must be different lengths >= 1, ascending\.$"
+    message = rf"^Nested: prefixes=\({prefixes[0]}, {prefixes[1]}\) must be different whole numbers >= 1, ascending\.$"
     with pytest.raises(ValueError, match=message):
         prepared(Nested(prefixes=prefixes), np.eye(2))
 
