@@ -59,6 +59,10 @@ class Targets:
         shape = (len(self), len(self.classes))
         return sparse.csr_array((np.ones(len(rows)), (rows, self.labels[rows])), shape=shape)
 
+    def class_sizes(self):
+        """Count the rows of each class; a row with several labels counts in each of them."""
+        return np.bincount(self.shares().indices, minlength=len(self.classes))
+
     def label_sets(self):
         """Find the different sets of labels that rows have.
 

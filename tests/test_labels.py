@@ -97,3 +97,8 @@ def test_other_labels_are_not_warned_of(y):
     targets = encode_labels("Name", y)
     assert isinstance(targets, Targets)
     warn_of_signs("Name", targets)
+
+
+def test_class_sizes_count_a_row_in_each_of_its_classes():
+    assert encode_labels("test", [3, -1, 3, 5]).class_sizes().tolist() == [2, 1]
+    assert encode_labels("test", [[1, 0, 1], [0, 0, 0], [1, 0, 0]]).class_sizes().tolist() == [2, 0, 1]

@@ -294,7 +294,7 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
 
     def _choose_ridge(self, X, targets, random_state):
         """Return the ridge that serves held-out rows and held-out classes best, and all scores."""
-        classes = random_state.permutation(np.flatnonzero(targets.shares().count_nonzero(axis=0) > 1))
+        classes = random_state.permutation(np.flatnonzero(targets.class_sizes() > 1))
         if len(classes) < _FEWEST_CLASSES:
             return _RIDGE_OF_FEW_CLASSES, None
         groups = np.array_split(classes, min(_N_FOLDS, len(classes) // 2))

@@ -408,7 +408,7 @@ class NestedHash(SupervisedHasher):
         rows = np.sort(random.permutation(targets.labelled)[:_MOST_ROWS_TO_CHOOSE])
         X, targets = rows_at(X, rows), targets.select(rows)
         order = random.permutation(len(rows))
-        classes = random.permutation(np.flatnonzero(targets.shares().count_nonzero(axis=0) > 1))
+        classes = random.permutation(np.flatnonzero(targets.class_sizes() > 1))
         groups = np.array_split(classes, min(_N_FOLDS, len(classes) // 2)) if len(classes) >= _FEWEST_CLASSES else [[]]
         folds = []
         for group in groups:
