@@ -392,7 +392,7 @@ def test_wrong_parameters_are_refused_in_one_line(params, error, message):
         (None, "requires y to be passed"),
         (Y[:100], "X has 240 rows and y 100; pass one label per row"),
         (np.full(240, -1), "all 240 rows of y are unlabelled"),
-        (np.where(np.arange(240) == 3, 1, -1), "y labels 1 row; label at least 2"),
+        (np.where(np.arange(240) == 3, 7, -1), "y labels 1 row; label at least 2"),
     ],
 )
 def test_wrong_labels_are_refused_in_one_line(y, message):
