@@ -13,7 +13,18 @@ PACKAGE = pathlib.Path(skhash.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Rooms may import the shared modules; besides, only what this table allows.
-SHARED = {"codes", "_compiled", "_rows", "_images", "_sklearn", "_optional", "_validation", "_labels", "centers"}
+SHARED = {
+    "codes",
+    "_checked_map",
+    "_compiled",
+    "_rows",
+    "_images",
+    "_sklearn",
+    "_optional",
+    "_validation",
+    "_labels",
+    "centers",
+}
 ALLOWED = {
     "neighbors": {"metrics"},  # HammingNearestNeighbors.score
     "inspection": {"metrics"},
@@ -21,7 +32,8 @@ ALLOWED = {
     "features": {"_backbones"},
     "hashers": {"metrics"},  # validation mAP of DiscriminantITQ's ridge
     "deep": {"_backbones", "hashers", "metrics"},  # the base of all hashers; validation mAP
-    "__init__": {"deep", "features", "hashers", "neighbors", "pipeline"},
+    "persistence": {"deep", "features", "hashers", "neighbors", "pipeline"},  # it saves what they fit
+    "__init__": {"deep", "features", "hashers", "neighbors", "persistence", "pipeline"},
 }
 # Optional packages, and where they may be imported at all; `import_optional` names them in strings.
 # Modules named _cnn_* are loaded by functions of _cnn.py only, so they may import torch at their top. So may what they

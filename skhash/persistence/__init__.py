@@ -1,0 +1,1 @@
+"""Files that estimators are kept in."""
