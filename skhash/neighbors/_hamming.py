@@ -184,7 +184,8 @@ class HammingNearestNeighbors(BaseEstimator):
             in `fit` or the other way round.
         """
         database = self._checked_database()
-        codes, labels, ids = self._check_addition(codes, y, ids)
+        codes = self._check_codes(codes, reset=False)
+        labels, ids = self._check_names(len(codes), y, ids)
         n_added = self._n_added + len(codes)
         if self._ids_given:
             check_unused(ids, database.ids, owner=type(self).__name__)
@@ -499,15 +500,14 @@ class HammingNearestNeighbors(BaseEstimator):
                 f"{type(self).__name__}: fit was called {state} {name}, so add must be called {state} {name} too."
             )
 
-    def _check_addition(self, codes, y, ids):
-        """Check what `add` takes, but for whether the ids are in use."""
-        codes = self._check_codes(codes, reset=False)
-        labels = self._check_labels(y, len(codes))
+    def _check_names(self, n_samples, y, ids):
+        """Check the labels and ids of codes to add, but for whether the ids are in use."""
+        labels = self._check_labels(y, n_samples)
         self._check_same_kind("y", labels is not None, self.labels_ is not None)
         self._check_same_kind("ids", ids is not None, self._ids_given)
         if labels is not None:
             self._check_labels_alike(labels)
-        return codes, labels, self._check_new_ids(ids, len(codes)) if self._ids_given else None
+        return labels, self._check_new_ids(ids, n_samples) if self._ids_given else None
 
     def _check_new_ids(self, ids, n_samples):
         owner = type(self).__name__

@@ -12,12 +12,13 @@ from ._container import open_container
 from ._errors import FileFormatError
 from ._files import file_name, is_address
 from ._lock import WriterLock, no_writer
-from ._log import ADD, REMOVE, create_log, open_log, remove_log
-from ._log_records import decode_addition, decode_removal, encode_addition, encode_removal
+from ._log import create_log, open_log, remove_log
+from ._log_records import ADD, REMOVE, encode_addition, encode_removal, merged
 from ._saving import load_from_container, save
 
-# Shorter logs are not worth a new file.
-_FEWEST_BYTES_TO_COMPACT = 2**20
+# Logs that cost less are not worth a new file. A record costs its bytes, and time as much as this many.
+_FEWEST_BYTES_TO_COMPACT = 2**24
+_BYTES_A_RECORD = 2**12
 # A compaction may replace the file while it is opened, again and again where there is little to compact.
 _SECONDS_TO_OPEN = 60
 
@@ -45,8 +46,8 @@ class SavedIndex:
         Seconds that the first change waits for another writer.
 
     compact_at : float, default=1.0
-        The log is compacted by itself when it is longer than this share of the file, and than a megabyte; None leaves
-        that to the caller.
+        The log is compacted by itself when it is longer than this share of the file and than 16 MiB, where each change
+        counts 4 KiB beside its bytes; None leaves that to the caller.
 
     Attributes
     ----------
@@ -122,10 +123,6 @@ class SavedIndex:
 
     def __exit__(self, *_):
         self.close()
-
-    def __del__(self):
-        if hasattr(self, "_log"):
-            self.close()
 
     def add(self, codes, y=None, *, ids=None):
         """Append codes to the database, on the disk.
@@ -313,12 +310,12 @@ class SavedIndex:
             self._is_in_doubt = self._log.is_in_doubt
             raise
         self._is_in_doubt = True
-        self._apply(kind, content)
+        self._apply([(kind, content)])
         self._place, self._is_in_doubt = self._log.place, False
         self._compact_if_worthwhile()
 
     def _compact_if_worthwhile(self):
-        size = self._log.stop
+        size = self._log.stop + _BYTES_A_RECORD * self._log.n_records
         if self._compact_at is None or size < max(self._fewest_bytes_to_compact, self._compact_at * self._signature[2]):
             return
         try:
@@ -327,7 +324,7 @@ class SavedIndex:
             # The change itself is safe, and the next try is not far.
             self._fewest_bytes_to_compact = 2 * size
             warnings.warn(
-                f"{file_name(self._path)}: could not be compacted ({error}); its log of {size} bytes goes on growing.",
+                f"{file_name(self._path)}: could not be compacted ({error}); its log goes on growing.",
                 UserWarning,
                 stacklevel=4,
             )
@@ -414,18 +411,16 @@ class SavedIndex:
         """Apply the records that were not read yet."""
         self._is_in_doubt = True
         try:
-            for record in log.acknowledged_records():
-                self._apply(*record)
+            self._apply(log.acknowledged_records())
             if is_writer:
-                self._apply_left(log)
+                self._apply(log.left_records())
                 log.settle()
             elif log.n_bytes() > log.stop:
                 # Either somebody is writing, who will acknowledge it, or was stopped.
                 with no_writer(self._lock_path) as is_free:
                     if is_free:
-                        for record in log.acknowledged_records():
-                            self._apply(*record)
-                        self._apply_left(log)
+                        self._apply(log.acknowledged_records())
+                        self._apply(log.left_records())
         except BaseException:
             log.close()
             raise
@@ -437,20 +432,15 @@ class SavedIndex:
             log.close()
         self._is_in_doubt = False
 
-    def _apply_left(self, log):
-        for record in log.left_records():
-            self._apply(*record)
-
-    def _apply(self, kind, content):
-        """Do what a record says, by the rules of `HammingNearestNeighbors`."""
+    def _apply(self, records):
+        """Do what records say, by the rules of `HammingNearestNeighbors`."""
         name = file_name(self._log_path)
         try:
-            if kind == ADD:
-                self._changes.add(*decode_addition(content, name))
-            elif kind == REMOVE:
-                self._changes.remove(decode_removal(content, name))
-            else:
-                raise FileFormatError(f"{name}: holds a record of the unknown kind {kind}; use a newer skhash.")
+            for kind, change in merged(records, name):
+                if kind == ADD:
+                    self._changes.add(*change)
+                else:
+                    self._changes.remove(change)
         except FileFormatError:
             raise
         except (TypeError, ValueError) as error:

@@ -32,7 +32,7 @@ class WriterLock:
 
     def __init__(self, path, target):
         self._path, self._target = path, target
-        self._descriptor = None
+        self._descriptor = self._close = None
 
     @property
     def is_held(self):
@@ -80,7 +80,7 @@ class WriterLock:
         except BaseException:
             os.close(descriptor)
             raise
-        self._descriptor = descriptor
+        self._descriptor, self._close = descriptor, weakref.finalize(self, os.close, descriptor)
         _held.add(self)
 
     def release(self):
@@ -93,8 +93,8 @@ class WriterLock:
     def abandon(self):
         """Leave the lock to the process that this one was forked from."""
         _held.discard(self)
-        descriptor, self._descriptor = self._descriptor, None
-        os.close(descriptor)
+        self._descriptor = None
+        self._close()
 
 
 @contextlib.contextmanager

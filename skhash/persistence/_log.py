@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import struct
+import weakref
 import zlib
 
 from ._errors import CorruptFileError, FileFormatError, UnsupportedVersionError
@@ -18,8 +19,6 @@ from ._files import atomic_writer, file_name, sync_folder
 MAGIC = b"\x89SKHLOG\n"
 FORMAT_VERSION = 1
 OLDEST_READER = 1
-
-ADD, REMOVE = 1, 2
 
 # Magic, format, oldest reader, fingerprint of the file, random bytes that tell this log from another of the same file.
 _HEAD = struct.Struct("<8sII16s8s")
@@ -59,9 +58,6 @@ class Log:
 
     Attributes
     ----------
-    path : str
-        As given.
-
     fingerprint : str
         Of the file that it belongs to.
 
@@ -76,8 +72,18 @@ class Log:
     """
 
     def __init__(self, path, descriptor):
-        self.path, self._descriptor = path, descriptor
+        self._descriptor = descriptor
+        self._close = weakref.finalize(self, os.close, descriptor)
         self._name = file_name(path)
+        try:
+            self._read_head()
+        except BaseException:
+            self.close()
+            raise
+        self._next_place = 0
+        self.stop, self.n_records, self.is_in_doubt = FIRST_RECORD, 0, False
+
+    def _read_head(self):
         head = self._read(0, _HEAD_BYTES)
         if len(head) < _HEAD_BYTES or not head.startswith(MAGIC):
             raise self._corrupt("its head is cut off or no head of a log")
@@ -91,14 +97,10 @@ class Log:
             )
         self.fingerprint = fingerprint.decode("ascii", errors="replace")
         self._seed = zlib.crc32(self._nonce)
-        self._next_place = 0
-        self.stop, self.n_records, self.is_in_doubt = FIRST_RECORD, 0, False
 
     def close(self):
-        """Close the file."""
-        if self._descriptor is not None:
-            descriptor, self._descriptor = self._descriptor, None
-            os.close(descriptor)
+        """Close the file, unless it is closed."""
+        self._close()
 
     def goes_on_from(self, place):
         """Skip records that were read before, unless they were those of another log.
@@ -201,7 +203,7 @@ class Log:
         Parameters
         ----------
         kind : int
-            `ADD` or `REMOVE`.
+            Of the operation, from 0 to 255.
 
         content : bytes
             What a reader needs to do the same.
@@ -334,11 +336,7 @@ def open_log(path, *, is_writable=False):
         descriptor = os.open(path, flags)
     except FileNotFoundError:
         return None
-    try:
-        return Log(path, descriptor)
-    except BaseException:
-        os.close(descriptor)
-        raise
+    return Log(path, descriptor)
 
 
 def create_log(path, fingerprint):

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from itertools import groupby, islice
 
 import numpy as np
 
@@ -9,10 +10,13 @@ from ._container import open_container, write_container
 from ._encoding import Decoder, Encoder
 from ._errors import FileFormatError
 
+ADD, REMOVE = 1, 2
+
 # Codes, bytes of a code, whether ids follow, whether labels follow.
 _ADDITION = struct.Struct("<QIBB")
 # Dtype, columns of labels (0 for one label a code). All zeros where a container holds the labels.
 _LABELS = struct.Struct("<4sQ")
+_MOST_RECORDS_AT_ONCE = 4096
 _PLAIN_DTYPES = {f"{kind}{size}" for kind in "iuf" for size in (1, 2, 4, 8)} - {"f1"}
 
 
@@ -33,7 +37,7 @@ def encode_addition(codes, labels, ids):
     Returns
     -------
     content : bytes
-        For `decode_addition`.
+        For `merged`.
 
     Raises
     ------
@@ -48,33 +52,74 @@ def encode_addition(codes, labels, ids):
     return b"".join(parts)
 
 
-def decode_addition(content, name):
-    """Read what `add` got.
+def encode_removal(ids):
+    """Write which ids were removed."""
+    return ids.astype("<i8").tobytes()
+
+
+def merged(records, name):
+    """Read records, many of a kind at once.
 
     Parameters
     ----------
-    content : bytes
-        Of a record.
+    records : iterable of (int, bytes)
+        Kind and content of each.
 
     name : str
         The log, for messages.
 
-    Returns
-    -------
-    codes : ndarray of shape (n_samples, n_bytes), dtype uint8
-        Read-only.
+    Yields
+    ------
+    kind : int
+        `ADD` or `REMOVE`.
 
-    labels : ndarray or None
-        Not compared with the codes yet.
-
-    ids : ndarray of shape (n_samples,), dtype int64, or None
-        Read-only.
+    change : tuple or ndarray
+        Codes of shape (n_samples, n_bytes), labels or None, and ids or None; or ids. Nothing but their lengths was
+        checked.
 
     Raises
     ------
     FileFormatError
-        If the lengths do not fit together.
+        If the lengths of a record do not fit together.
     """
+    for (kind, *_), group in groupby(_decoded(records, name), key=_alike):
+        while batch := [change for _, change in islice(group, _MOST_RECORDS_AT_ONCE)]:
+            if kind == REMOVE:
+                yield kind, np.concatenate(batch)
+            else:
+                yield kind, tuple(None if parts[0] is None else _joined(parts) for parts in zip(*batch, strict=True))
+
+
+def _decoded(records, name):
+    for kind, content in records:
+        if kind == ADD:
+            yield kind, _decoded_addition(content, name)
+        elif kind == REMOVE:
+            yield kind, _decoded_removal(content, name)
+        else:
+            raise FileFormatError(f"{name}: holds a record of the unknown kind {kind}; use a newer version of skhash.")
+
+
+def _alike(record):
+    """What records have in common whose arrays can be joined without changing a value."""
+    kind, change = record
+    if kind == REMOVE:
+        return (kind,)
+    codes, labels, ids = change
+    return kind, codes.shape[1], ids is None, None if labels is None else (labels.dtype, labels.shape[1:])
+
+
+def _joined(parts):
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _decoded_removal(content, name):
+    if len(content) % 8:
+        raise _misfit(name)
+    return np.frombuffer(content, "<i8").astype(np.int64, copy=False)
+
+
+def _decoded_addition(content, name):
     if len(content) < _ADDITION.size:
         raise _misfit(name)
     n_samples, n_bytes, has_ids, has_labels = _ADDITION.unpack_from(content)
@@ -92,21 +137,9 @@ def decode_addition(content, name):
     return codes, labels, ids
 
 
-def encode_removal(ids):
-    """Write which ids were removed."""
-    return ids.astype("<i8").tobytes()
-
-
-def decode_removal(content, name):
-    """Read which ids were removed."""
-    if len(content) % 8:
-        raise _misfit(name)
-    return np.frombuffer(content, "<i8").astype(np.int64, copy=False)
-
-
 def _encoded_labels(labels):
-    dtype = labels.dtype.newbyteorder("<")
-    if dtype.str[1:] in _PLAIN_DTYPES and dtype.isnative:
+    dtype = labels.dtype
+    if dtype.str[0] in "<|" and dtype.str[1:] in _PLAIN_DTYPES:
         n_columns = 0 if labels.ndim == 1 else labels.shape[1]
         return [_LABELS.pack(dtype.str[1:].encode("ascii"), n_columns), labels.tobytes()]
     encoder, file = Encoder(), io.BytesIO()
