@@ -17,7 +17,7 @@ import numpy as np
 from .._checked_map import CheckedMap
 from ._errors import CorruptFileError, FileFormatError, UnsupportedVersionError
 from ._files import file_name, is_address, open_for_reading, open_for_writing
-from ._json import MAX_JSON_BYTES, dump_json, parse_json
+from ._json import MAX_JSON_BYTES, dump_json, parse_json, shown
 
 # The first byte is no text, and a transfer that translates line ends breaks the last one.
 MAGIC = b"\x89SKHASH\n"
@@ -453,18 +453,18 @@ class Container:
         tensors, stop, n_blocks = {}, 0, 0
         for number, (name, start, n_bytes, dtype, shape) in enumerate(placed):
             if start != stop:
-                raise FileFormatError(f"{self.name}: tensor {_shown(name)} does not start where the one before ends.")
+                raise FileFormatError(f"{self.name}: tensor {shown(name)} does not start where the one before ends.")
             stop += n_bytes
             if data + stop > end:
-                raise FileFormatError(f"{self.name}: tensor {_shown(name)} reaches beyond the end of the file.")
+                raise FileFormatError(f"{self.name}: tensor {shown(name)} reaches beyond the end of the file.")
             if name.startswith(_PADDING):
                 if dtype != np.uint8 or n_bytes >= ALIGNMENT or stop % ALIGNMENT:
-                    raise FileFormatError(f"{self.name}: {_shown(name)} is no padding.")
+                    raise FileFormatError(f"{self.name}: {shown(name)} is no padding.")
                 self._check_zeros(data + start, data + stop)
             elif start % ALIGNMENT:
-                raise FileFormatError(f"{self.name}: tensor {_shown(name)} is not aligned to {ALIGNMENT} bytes.")
+                raise FileFormatError(f"{self.name}: tensor {shown(name)} is not aligned to {ALIGNMENT} bytes.")
             elif name.startswith("#") and (name, number) != (_CHECKSUMS, len(placed) - 1):
-                raise FileFormatError(f"{self.name}: does not know what tensor {_shown(name)} is for.")
+                raise FileFormatError(f"{self.name}: does not know what tensor {shown(name)} is for.")
             else:
                 tensors[name] = Tensor(dtype, shape, data + start, n_bytes, n_blocks)
                 n_blocks += _n_blocks(n_bytes)
@@ -474,28 +474,28 @@ class Container:
 
     def _checked_entry(self, name, entry):
         """Check one entry of the list of tensors by itself."""
-        what = f"{self.name}: tensor {_shown(name)}"
+        what = f"{self.name}: tensor {shown(name)}"
         if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
             raise FileFormatError(f"{what} is not described by its dtype, shape and offsets alone.")
         dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(dtype, str) or dtype not in _DTYPES:
-            raise FileFormatError(f"{what} has dtype {_shown(dtype)}; dtypes are {', '.join(_DTYPES)}.")
+            raise FileFormatError(f"{what} has dtype {shown(dtype)}; dtypes are {', '.join(_DTYPES)}.")
         for numbers, most in ((shape, _MAX_DIMENSIONS), (offsets, 2)):
             if not isinstance(numbers, list) or len(numbers) > most or not all(_is_size(size) for size in numbers):
-                raise FileFormatError(f"{what} has the shape or offsets {_shown(numbers)}, which cannot be.")
+                raise FileFormatError(f"{what} has the shape or offsets {shown(numbers)}, which cannot be.")
         itemsize = _DTYPES[dtype].itemsize
         if itemsize * math.prod(max(1, size) for size in shape) >= 2**62:
-            raise FileFormatError(f"{what} has the shape {_shown(shape)}, more than an array can have.")
+            raise FileFormatError(f"{what} has the shape {shown(shape)}, more than an array can have.")
         n_bytes = itemsize * math.prod(shape)
         if len(offsets) != 2 or offsets[1] - offsets[0] != n_bytes:
-            raise FileFormatError(f"{what} of {n_bytes} bytes has the offsets {_shown(offsets)}, which cannot be.")
+            raise FileFormatError(f"{what} of {n_bytes} bytes has the offsets {shown(offsets)}, which cannot be.")
         return name, offsets[0], n_bytes, _DTYPES[dtype], tuple(shape)
 
     def _read_checksums(self, tensor):
         """Read the table of checksums, which ends with its own."""
         if tensor.dtype != np.dtype("<u4") or tensor.shape != (tensor.first_block + 1,):
             raise FileFormatError(
-                f"{self.name}: has {_shown(tensor.shape)} checksums for {tensor.first_block} blocks, which cannot be."
+                f"{self.name}: has {shown(tensor.shape)} checksums for {tensor.first_block} blocks, which cannot be."
             )
         table = np.frombuffer(self._bytes(tensor.offset, tensor.nbytes), dtype="<u4")
         if zlib.crc32(table[:-1].tobytes()) != table[-1]:
@@ -555,7 +555,7 @@ class Container:
         start = tensor.offset + block * BLOCK_BYTES
         stop = min(start + BLOCK_BYTES, tensor.offset + tensor.nbytes)
         return CorruptFileError(
-            f"{self.name}: tensor {_shown(name)} is damaged in its block {block} (bytes {start} to {stop - 1} of the "
+            f"{self.name}: tensor {shown(name)} is damaged in its block {block} (bytes {start} to {stop - 1} of the "
             "file); fetch the file again or restore it."
         )
 
@@ -571,9 +571,3 @@ def _to_alignment(n_bytes):
 
 def _is_size(value):
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
-
-
-def _shown(value):
-    """What a file says, in few printable characters."""
-    text = ascii(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -91,3 +91,20 @@ def _float(digits):
 
 def _constant(token):
     raise ValueError(f"{token} is no JSON")
+
+
+def shown(value):
+    """Show what a file says in few printable characters.
+
+    Parameters
+    ----------
+    value : object
+        From a file.
+
+    Returns
+    -------
+    text : str
+        At most 80 ASCII characters.
+    """
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
