@@ -8,13 +8,13 @@ from numbers import Real
 
 from ..neighbors import HammingNearestNeighbors
 from ._changes import Changes
-from ._container import open_container
+from ._container import open_container, write_container
 from ._errors import FileFormatError
 from ._files import file_name, is_address
 from ._lock import WriterLock, no_writer
 from ._log import create_log, open_log, remove_log
 from ._log_records import ADD, REMOVE, encode_addition, encode_removal, merged
-from ._saving import load_from_container, save
+from ._saving import describe, load_from_container
 
 # Logs that cost less are not worth a new file. A record costs its bytes, and time as much as this many.
 _FEWEST_BYTES_TO_COMPACT = 2**24
@@ -92,7 +92,7 @@ class SavedIndex:
         self._fewest_bytes_to_compact = _FEWEST_BYTES_TO_COMPACT
         self._lock_path = f"{self._path}.lock"
         self._lock = WriterLock(self._lock_path, self._path)
-        self._log_path = log_path(self._path)
+        self._log_path = _log_path(self._path)
         self._mutex = threading.RLock()
         # The open log of a writer; where the log was left, or None if there was none.
         self._log, self._place = None, None
@@ -215,8 +215,11 @@ class SavedIndex:
             if self._place is None:
                 return self
             search = self._changes.search()
+            manifest, arrays = describe(search)
+            if self._card is not None:
+                manifest["card"] = self._card
             try:
-                save(search, self._path)
+                write_container(self._path, manifest, arrays)
             except BaseException:
                 # An interrupt may have come after the old file was replaced.
                 self._is_in_doubt = _signature(self._path) != self._signature
@@ -389,7 +392,7 @@ class SavedIndex:
             container.close()
 
     def _load_search(self, container):
-        search = load_from_container(container, mmap=self._mmap)
+        search, self._card = load_from_container(container, mmap=self._mmap), container.manifest.get("card")
         if not isinstance(search, HammingNearestNeighbors) or not hasattr(search, "_database"):
             raise FileFormatError(
                 f"{container.name}: holds no fitted HammingNearestNeighbors but a {type(search).__name__}; SavedIndex "
@@ -453,38 +456,30 @@ class SavedIndex:
             log.close()
 
 
-def log_path(path):
-    """Where the log of a file lies."""
-    return f"{path}.log"
-
-
-def load_with_log(path, *, mmap=False):
-    """Load a file that has a log beside it.
+def fingerprint_of_log(path):
+    """Tell which file the log beside a file belongs to.
 
     Parameters
     ----------
     path : str, os.PathLike or binary file object
         What `skhash.load` got.
 
-    mmap : bool, default=False
-        As in `skhash.load`.
-
     Returns
     -------
-    search : HammingNearestNeighbors or None
-        None if the file has no log, or one that belongs to another file.
+    fingerprint : str or None
+        That of the container; None if there is no log.
     """
     if is_address(path) or not isinstance(path, (str, bytes, os.PathLike)):
         return None
-    path = os.path.realpath(os.fsdecode(path))
-    log = open_log(log_path(path))
+    log = open_log(_log_path(os.path.realpath(os.fsdecode(path))))
     if log is None:
         return None
     log.close()
-    with open_container(path) as container:
-        if container.fingerprint != log.fingerprint:
-            return None
-    return SavedIndex(path, mmap=mmap).snapshot()
+    return log.fingerprint
+
+
+def _log_path(path):
+    return f"{path}.log"
 
 
 def _signature(path):

@@ -2,8 +2,8 @@
 
 A log starts with a head that names the file it belongs to, and two places for the number of bytes that are
 *acknowledged*. A record is written, brought to the disk, and then acknowledged in the place that was not used last; so
-one of the two is whole at any instant. Acknowledged bytes must all be sound. What follows them was left by a writer that
-was stopped: whole records count, a part of one does not.
+one of the two is whole at any instant. Acknowledged bytes must all be sound. What follows them was left by a writer
+that was stopped: whole records count, a part of one does not.
 """
 
 import contextlib
@@ -270,7 +270,10 @@ class Log:
         return kind, content
 
     def _record_head(self, raw):
-        if len(raw) < RECORD_BYTES or zlib.crc32(raw[: _RECORD.size], self._seed) != _CRC.unpack(raw[_RECORD.size :])[0]:
+        if (
+            len(raw) < RECORD_BYTES
+            or zlib.crc32(raw[: _RECORD.size], self._seed) != _CRC.unpack(raw[_RECORD.size :])[0]
+        ):
             return None
         mark, *found = _RECORD.unpack(raw[: _RECORD.size])
         return found if mark == _MARK else None

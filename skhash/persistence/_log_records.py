@@ -125,7 +125,7 @@ def _decoded_addition(content, name):
     n_samples, n_bytes, has_ids, has_labels = _ADDITION.unpack_from(content)
     stop = _ADDITION.size + n_samples * n_bytes
     rest = len(content) - stop - 8 * n_samples * has_ids
-    if has_ids > 1 or has_labels > 1 or n_bytes < 1 or rest < 0 or (rest > 0) != has_labels:
+    if has_ids > 1 or has_labels > 1 or n_samples * n_bytes < 1 or rest < 0 or (rest > 0) != has_labels:
         raise _misfit(name)
     codes = np.frombuffer(content, np.uint8, n_samples * n_bytes, _ADDITION.size).reshape(n_samples, n_bytes)
     ids = labels = None
