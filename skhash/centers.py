@@ -1,6 +1,6 @@
 """Codes of -1 and +1 that are far from each other, one for each class."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import comb
 from numbers import Integral
 
@@ -443,7 +443,7 @@ class NestedCodebook:
     @property
     def blocks(self):
         """Slices of the bits that each prefix has beyond the one before."""
-        return [slice(start, stop) for start, stop in zip((0, *self.prefixes), self.prefixes, strict=False)]
+        return bit_blocks(self.prefixes)
 
     def assign(self, prototypes):
         r"""Give each class a word, so that similar classes get near words.
@@ -502,9 +502,8 @@ class NestedCodebook:
         ValueError
             If there are more words than codes of the first prefix.
         """
-        rng = check_random_state(random_state)
-        new = [additional_centers(self.words[:, block], n_new, random_state=rng) for block in self.blocks]
-        self._certify(np.vstack([self.words, np.hstack(new)]))
+        new = additional_nested_centers(self.words, n_new, self.prefixes, random_state=random_state)
+        self._certify(np.vstack([self.words, new]))
         return self
 
 
@@ -623,6 +622,17 @@ def check_prefixes(name, prefixes):
     if not are_whole or sorted(set(lengths)) != lengths:
         raise ValueError(f"{name}: prefixes={tuple(lengths)} must be different whole numbers >= 1, ascending.")
     return lengths
+
+
+def bit_blocks(lengths):
+    """Return slices of the bits that each length has beyond the one before."""
+    return [slice(start, stop) for start, stop in pairwise((0, *lengths))]
+
+
+def additional_nested_centers(centers, n_new, lengths, *, random_state=None):
+    """Search for further centres as `additional_centers` does, in each block from one length to the next by itself."""
+    rng = check_random_state(random_state)
+    return np.hstack([additional_centers(centers[:, block], n_new, random_state=rng) for block in bit_blocks(lengths)])
 
 
 def _check_counts(name, n_classes, n_bits):
