@@ -215,6 +215,13 @@ def test_rows_with_several_labels():
     assert score(codes, SEVERAL) > score(plain, SEVERAL) + 0.02
 
 
+def test_auto_does_not_hold_out_a_class_of_all_rows():
+    everywhere = np.eye(10, dtype=int)[LABELS[:300]]
+    everywhere[:, 3] = 1
+    chosen = small(16, ridge="auto", residual="auto").fit(DIGITS[:300], everywhere)
+    assert all(0 < seen <= 1 for seen, unseen in chosen.validation_scores_.values())
+
+
 def test_strings_are_classes():
     names = np.array(list("abcdefghij"))[LABELS]
     hasher = small().fit(DIGITS, names)
