@@ -28,6 +28,9 @@ _BLOCK_ROWS = 1024
 # Words among which a greedy search chooses.
 _N_CANDIDATES = 4096
 
+# What an exchange of two words has to gain, beyond rounding.
+_SMALLEST_EXCHANGE = 1e-9
+
 # Up to this many classes, a greedy search looks at all divisions into halves.
 _MOST_CLASSES_OF_ALL_SPLITS = 12
 
@@ -477,8 +480,7 @@ class NestedCodebook:
         # Nothing is drawn, but without a generator SciPy looks at NumPy's global one, and warns where it was seeded.
         options = {"maximize": True, "rng": np.random.default_rng(0)}
         order = quadratic_assignment(similarities, products, options=options).col_ind
-        options["partial_guess"] = np.column_stack([np.arange(len(order)), order])
-        self.words = self.words[quadratic_assignment(similarities, products, method="2opt", options=options).col_ind]
+        self.words = self.words[_exchanged(similarities, products, order)]
         return self
 
     def add(self, n_new, *, random_state=None):
@@ -633,6 +635,31 @@ def additional_nested_centers(centers, n_new, lengths, *, random_state=None):
     """Search for further centres as `additional_centers` does, in each block from one length to the next by itself."""
     rng = check_random_state(random_state)
     return np.hstack([additional_centers(centers[:, block], n_new, random_state=rng) for block in bit_blocks(lengths)])
+
+
+def _exchanged(similarities, products, order):
+    """Exchange pairs of words as long as that makes ``sum(similarities * products[order][:, order])`` larger.
+
+    Always the pair that gains most. Both matrices are symmetric, and the diagonal of `similarities` is 0.
+    """
+    order = order.copy()
+    products = products[np.ix_(order, order)]
+    np.fill_diagonal(products, 0)
+    sums = similarities @ products
+    while True:
+        own = np.diag(sums)
+        # Half of what each exchange adds to the sum, in which the terms of the pair with itself stay as they are.
+        gains = sums + sums.T - own[:, None] - own + 2 * similarities * products
+        first, second = np.unravel_index(gains.argmax(), gains.shape)
+        if not gains[first, second] > _SMALLEST_EXCHANGE:
+            return order
+        pair, swapped = [first, second], [second, first]
+        before = products[pair]
+        order[pair] = order[swapped]
+        products[pair] = products[swapped]
+        products[:, pair] = products[:, swapped]
+        sums += similarities[:, pair] @ (products[pair] - before)
+        sums[:, pair] = similarities @ products[:, pair]
 
 
 def _check_counts(name, n_classes, n_bits):

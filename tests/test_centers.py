@@ -228,6 +228,29 @@ def test_assignment_gives_similar_classes_near_words():
     assert sorted(map(tuple, words)) == sorted(map(tuple, codebook.words))
 
 
+def test_no_exchange_of_two_words_is_better_than_the_assignment():
+    rng = np.random.default_rng(0)
+    prototypes = rng.standard_normal((12, 5))
+    unit = prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)
+
+    def fit(words):
+        """Sum over pairs of classes and prefixes, one product after the other."""
+        total = 0.0
+        for a in range(12):
+            for b in range(12):
+                for length in (16, 32, 64) if a != b else ():
+                    total += unit[a] @ unit[b] * (words[a, :length].astype(float) @ words[b, :length]) / length
+        return total
+
+    words = NestedCodebook(12, random_state=0).assign(prototypes).words
+    assigned = fit(words)
+    for a in range(12):
+        for b in range(a):
+            exchanged = words.copy()
+            exchanged[[a, b]] = words[[b, a]]
+            assert fit(exchanged) <= assigned + 1e-9
+
+
 def test_added_words_keep_those_before():
     codebook = NestedCodebook(10, random_state=0)
     words = codebook.words.copy()

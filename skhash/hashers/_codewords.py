@@ -31,14 +31,16 @@ def first_words(prototypes, lengths, random):
         Of -1 and +1.
     """
     (n_classes, n_discriminants), n_bits = prototypes.shape, lengths[-1]
-    has_words = n_classes <= 2**n_bits
+    blocks = bit_blocks(lengths)
+    widest = max(block.stop - block.start for block in blocks)
+    has_words = n_discriminants <= widest and n_classes <= 2**n_bits
     if has_words:
         codebook = NestedCodebook(n_classes, n_bits, prefixes=lengths[:-1], random_state=random)
         words = codebook.assign(prototypes).words.copy()
     else:
         words = np.empty((n_classes, n_bits), dtype=np.int8)
     first = 0
-    for block in bit_blocks(lengths):
+    for block in blocks:
         width = block.stop - block.start
         # Drawn for every block, so that one does not depend on what another needed.
         frame = random_rotation(width, random)

@@ -14,7 +14,7 @@ from ._base import SupervisedHasher, linear_projections
 from ._blocks import block_of, float_dtype, rows_at, single_threaded_blas
 from ._codewords import further_words
 from ._held_out import draw_groups, hold_out
-from ._nested_space import FEW_ANCHORS, NestedSpace, merge_unless_none, unlabelled_statistics
+from ._nested_space import NestedSpace, merge_unless_none, unlabelled_statistics
 from ._root_kernel import RootKernel
 
 # What "auto" chooses from, what it prefers, and by how much the sum of two mean average precisions has to rise for it
@@ -23,8 +23,8 @@ _RIDGES = (0.1, 0.5, 2.0, 10.0, 30.0)
 _RESIDUALS = (0.0, 0.2, 0.4, 0.6)
 _PREFERRED_RIDGE, _PREFERRED_RESIDUAL = 0.5, 0.4
 _SMALLEST_GAIN = 0.04
-# Rows that settings are fitted on, and of each kind that a fold is scored on.
-_MOST_ROWS_TO_CHOOSE = 20_000
+# Anchors and rows that settings are fitted on, and of each kind that a fold is scored on.
+_ANCHORS_TO_CHOOSE, _MOST_ROWS_TO_CHOOSE = 500, 20_000
 _MOST_VALIDATION_ROWS = 600
 
 
@@ -42,9 +42,9 @@ class NestedHash(SupervisedHasher):
 
     with the means :math:`m_c` of the classes, their weights :math:`\pi_c`, the covariance :math:`S_w` within them,
     and the variance v of all n labelled rows. The bits come in blocks, from one prefix to the next. In block b of
-    :math:`K_b` bits, they are the signs of
+    :math:`K_b` bits, the last of a prefix of :math:`k_b`, they are the signs of
 
-    .. math:: R_b' D W'(\phi(x) - \mu) + \beta N_b' V_b'(\phi(x) - \mu).
+    .. math:: R_b' D W'(\phi(x) - \mu) + \beta \frac{k_b}{K_b} N_b' V_b'(\phi(x) - \mu).
 
     The diagonal matrix D multiplies the i-th discriminant by :math:`\lambda_i^{-1/4}`, up to a common factor, so that
     the strongest do not take all bits: codewords are about equally far from each other, and so should be the class
@@ -52,7 +52,8 @@ class NestedHash(SupervisedHasher):
     leaves :math:`K_b - (C - 1)` directions of the code empty. :math:`N_b`, orthogonal to :math:`R_b`, fills them with
     the next principal components :math:`V_b` of the rows after the span of the class means is projected out, the
     first of which is scaled to variance 1: they tell apart images of one class, and of classes that were not in
-    training.
+    training. Since each block holds all discriminants anew, in fewer bits than a code of one block has, the components
+    weigh :math:`k_b / K_b` times as much there.
 
     Because each block is solved by itself, the first 16 bits of a longer code are those of a 16-bit hasher.
 
@@ -130,7 +131,7 @@ class NestedHash(SupervisedHasher):
     as many of the next discriminants as it has bits, by turns, as in `ITQ`.
 
     "auto" divides the classes into three groups. With each of them held out, and a third of the other rows, it fits
-    every ridge to what is left, on up to 20,000 rows and with the first 1,000 anchors. The third measures retrieval
+    every ridge to what is left, on up to 20,000 rows and with up to 500 anchors. The third measures retrieval
     among the classes of the fit, the group held out retrieval among classes unknown to it, both as tie-aware mean
     average precision at each prefix with each row as a query for the others. The ridge with the largest sum is taken,
     and then the residual, if the sum exceeds that of the preferred settings by more than 0.04. With fewer than four
@@ -405,7 +406,7 @@ class NestedHash(SupervisedHasher):
         for fold in hold_out(targets, order, groups, _MOST_VALIDATION_ROWS):
             # What is left may have nothing to learn from, as where it is of one class.
             try:
-                folds.append(_FittedFold(X, targets, fold, min(self.n_anchors, FEW_ANCHORS), random))
+                folds.append(_FittedFold(X, targets, fold, min(self.n_anchors, _ANCHORS_TO_CHOOSE), random))
             except ValueError:
                 continue
         return folds

@@ -10,7 +10,7 @@ from ._codewords import first_words
 from ._linear_algebra import discriminant_directions, procrustes_rotation, random_rotation, with_fixed_signs
 from ._statistics import RunningStatistics
 
-# The first anchors suffice to choose settings, and for directions that only fill codes up.
+# The first anchors suffice for directions that only fill codes up.
 FEW_ANCHORS = 1000
 
 
@@ -152,9 +152,19 @@ class NestedSpace:
                 used = np.arange(first_filler, first_filler + empty) % fillers.shape[1]
                 with single_threaded_blas():
                     spare = frame[:empty] - (frame[:empty] @ rotation.T) @ rotation
-                    directions[: len(fillers), block] += residual * fillers[:, used] @ procrustes_rotation(spare.T)
+                    directions[: len(fillers), block] += (
+                        residual * filler_weight(block) * fillers[:, used] @ procrustes_rotation(spare.T)
+                    )
                 first_filler += empty
         return directions, centers
+
+
+def filler_weight(block):
+    """Say how many times more fillers weigh in a block than in a code that is one block.
+
+    Each block holds all discriminants anew, in fewer bits than the code up to its end has.
+    """
+    return block.stop / (block.stop - block.start)
 
 
 def unlabelled_statistics(kernel, X, targets):
