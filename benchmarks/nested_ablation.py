@@ -4,7 +4,7 @@
 
 FEATURES.npz holds `f_train`, `y_train`, `f_test`, `y_test`. Rows, splits and scores are those of `nested_settings.py`,
 none of which `retrieval.py` takes as queries in its first five splits. Settings are the preferred ones in every row of
-the table. Intervals are of 95 % by a bootstrap over seeds and queries; "yes" where one side is worth 0.3 points at least.
+the table. Intervals are of 95 % by a bootstrap over seeds and queries; "yes" where a side is worth 0.3 points at least.
 """
 
 import argparse
