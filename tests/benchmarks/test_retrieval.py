@@ -126,6 +126,16 @@ def test_held_out_classes_are_whole():
         splits.hold_out(np.repeat([0, 1, 2], 4), "classes", 0)
 
 
+def test_of_many_rows_some_are_tuned_on():
+    y = np.repeat(np.arange(10), 2_000)
+    fitted, held_out = splits.hold_out(y, "rows", 0)
+    assert (len(fitted), len(held_out)) == (10_000, 3_000)
+    assert not set(fitted) & set(held_out)
+    fitted, held_out = splits.hold_out(y, "classes", 0)
+    assert (len(fitted), len(held_out)) == (10_000, 3_000)
+    assert not set(y[fitted]) & set(y[held_out])
+
+
 def test_chunks_hold_each_row_once_and_every_class():
     y = np.repeat([0, 1, 2], 10)
     chunks = splits.chunks_of(y, 5, 0)
