@@ -94,8 +94,8 @@ def hold_out(y, what, seed):
         Classes of the training rows; those that are -1 are never judged by.
 
     what : {"rows", "classes"}
-        A fifth of the rows of each class, at least two, or all rows of three tenths of the classes, at least two. Of many
-        rows, 3,000 are held out, and of the others 10,000 are fitted on.
+        A fifth of the rows of each class, at least two, or all rows of three tenths of the classes, at least two. Of
+        many rows, 3,000 are held out, and of the others 10,000 are fitted on.
 
     seed : int
         Seed of the draw.
