@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from _retrieval_methods import average_precisions, find_method, validate
+from _retrieval_methods import at_length, average_precisions, find_method, validate
 from _retrieval_splits import (
     UNLABELLED,
     chunks_of,
@@ -315,7 +315,7 @@ def _measure_once(worker, lengths, chosen):
     fit_seconds = time.perf_counter() - start
     outcomes = {}
     for n_bits in lengths:
-        shorter = model.prefix(n_bits) if method.lengths == "prefixes" else model
+        shorter = at_length(method, model, n_bits)
         start = time.perf_counter()
         codes = shorter.transform(parts.database) if hasattr(shorter, "transform") else None
         hash_seconds = time.perf_counter() - start
@@ -394,7 +394,7 @@ def _measure_stream(worker, lengths, chosen):
         fit_seconds = time.perf_counter() - start
         for n_bits_now in lengths:
             start = time.perf_counter()
-            shorter = model.prefix(n_bits_now) if method.lengths == "prefixes" else model
+            shorter = at_length(method, model, n_bits_now)
             values = average_precisions(
                 shorter, parts.queries, parts.database, parts.query_labels, parts.database_labels
             )
