@@ -1,12 +1,14 @@
 """Deep hashing from pixels for several code lengths: one training whose prefixes are codes, or one for each length.
 
     python benchmarks/nested_images.py CIFAR10.npz [--network cnn] [--epochs 8] [--train-per-class 500] [--seeds 1]
-        [--bits 16 32 64] [--database 10000] [--output nested_images.json] [--n-jobs 2]
+        [--losses nested orthohash] [--lam 3] [--bits 16 32 64] [--database 10000] [--output nested_images.json]
+        [--n-jobs 2]
 
 Images and splits are those of `deep_images.py`: CIFAR10.npz holds `x_train` (50000, 32, 32, 3) uint8, `y_train`,
 `x_test`, `y_test`; 100 images of each class are queries. The loss "nested" is trained once, at the largest length, and
 its codes are cut to the others. "orthohash" is trained at each length, and its longest codes are cut as well, which
-says what the prefixes of the loss are worth. All trainings have the same settings, and none holds rows out.
+says what the prefixes of the loss are worth. `--lam` is the weight of the pull of "nested" to balanced bits. All
+trainings have the same settings, and none holds rows out.
 
 "cnn" is `SmallCNN` at 32 pixels from random weights, "efficientnet_lite0" a pretrained backbone that is fine-tuned at
 96 pixels. Mean average precision is over the whole database, the mean of the seeds.
@@ -64,8 +66,10 @@ def run_seed(seed, arguments):
                 score = mean_average_precision(*cut, labels[query], labels[database])
                 yield {"method": method, "seed": seed, "n_bits": length, "map": score, "fit_seconds": seconds}
 
-    yield from train_and_score(Nested(prefixes=tuple(arguments.bits)), longest, {"nested, cut": arguments.bits})
-    for n_bits in arguments.bits:
+    if "nested" in arguments.losses:
+        loss = Nested(prefixes=tuple(arguments.bits), lam=arguments.lam)
+        yield from train_and_score(loss, longest, {f"nested, lam={arguments.lam:g}, cut": arguments.bits})
+    for n_bits in arguments.bits if "orthohash" in arguments.losses else []:
         cut = {"orthohash, cut": arguments.bits} if n_bits == longest else {}
         yield from train_and_score("orthohash", n_bits, {"orthohash, one for each length": [n_bits], **cut})
 
@@ -86,6 +90,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path)
     parser.add_argument("--network", choices=SETTINGS, default="cnn")
+    parser.add_argument("--losses", nargs="+", choices=["nested", "orthohash"], default=["nested", "orthohash"])
+    parser.add_argument("--lam", type=float, default=Nested().lam, help="weight of the pull to balanced bits")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--train-per-class", type=int, default=500)
     parser.add_argument("--database", type=int, default=10_000, help="images that are searched (default: 10000)")

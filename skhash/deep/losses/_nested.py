@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ...centers import NestedCodebook, check_prefixes
+from ...centers import NestedCodebook, check_prefixes, minimum_distance
 from ..regularizers import sliced_wasserstein_quantization
 from ._base import HashLoss
 from ._classes import check_codes_suffice, draw_seed, labelled_samples
@@ -98,9 +98,16 @@ class Nested(HashLoss):
         check_prefixes(name, self.prefixes)
         check_codes_suffice(n_classes, n_bits, name=name)
         codebook = NestedCodebook(n_classes, n_bits, prefixes=self.prefixes, random_state=draw_seed(generator))
-        self.minimum_distances = codebook.minimum_distances
+        self._lengths = codebook.prefixes
         self.register_buffer("centers", torch.from_numpy(codebook.words).float())
         self.batch_norm = torch.nn.BatchNorm1d(n_bits)
+
+    @property
+    def minimum_distances(self):
+        """Smallest Hamming distance between the codewords of two classes, by length of the prefix."""
+        # Of the codewords that there are, which may come from a file of weights.
+        words = self.centers.numpy(force=True)
+        return {length: minimum_distance(words[:, :length]) for length in self._lengths}
 
     def class_centers(self):
         """Tell the fixed centres of the classes."""
@@ -112,7 +119,7 @@ class Nested(HashLoss):
         normalized = self.batch_norm(outputs) if len(outputs) > 1 else self.project(outputs)
         labelled = labelled_samples(targets)
         losses = []
-        for length in self.minimum_distances:
+        for length in self._lengths:
             prefix = normalized[:, :length]
             loss = self.lam * sliced_wasserstein_quantization(prefix)
             if labelled.any():
