@@ -43,6 +43,7 @@ class Nested(HashLoss):
 
     lam : float, default=3.0
         Weight :math:`\lambda` of the pull to balanced bits, which is what helps with classes that are not in training.
+        A network that starts from random weights may not learn against the default; try 1 there.
 
     scale : float or None, default=None
         Scale :math:`s`; :math:`\sqrt 2 \ln(C - 1)` for C classes when None, and that of four classes for fewer.
