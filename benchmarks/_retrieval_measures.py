@@ -3,7 +3,7 @@
 import time
 
 import numpy as np
-from _retrieval_methods import average_precisions
+from _retrieval_methods import at_length, average_precisions
 from _retrieval_splits import UNLABELLED, chunks_of
 
 from skhash.metrics import precision_recall_by_radius
@@ -26,7 +26,7 @@ def measure_once(worker, lengths, chosen):
     fit_seconds = time.perf_counter() - start
     outcomes = {}
     for n_bits in lengths:
-        shorter = model.prefix(n_bits) if method.lengths == "prefixes" else model
+        shorter = at_length(method, model, n_bits)
         start = time.perf_counter()
         codes = shorter.transform(parts.database) if hasattr(shorter, "transform") else None
         hash_seconds = time.perf_counter() - start
@@ -105,7 +105,7 @@ def measure_stream(worker, lengths, chosen):
         fit_seconds = time.perf_counter() - start
         for n_bits_now in lengths:
             start = time.perf_counter()
-            shorter = model.prefix(n_bits_now) if method.lengths == "prefixes" else model
+            shorter = at_length(method, model, n_bits_now)
             values = average_precisions(
                 shorter, parts.queries, parts.database, parts.query_labels, parts.database_labels
             )

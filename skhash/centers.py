@@ -1,5 +1,6 @@
 """Codes of -1 and +1 that are far from each other, one for each class."""
 
+from collections.abc import Iterable
 from itertools import combinations, pairwise
 from math import comb
 from numbers import Integral
@@ -372,6 +373,8 @@ def gilbert_varshamov_distance(n_classes, n_bits):
     >>> gilbert_varshamov_distance(10, 64)
     25
     """
+    # Integers of NumPy overflow.
+    n_bits = int(n_bits)
     distance, volume = 1, 1 + n_bits
     while distance < n_bits and n_classes * volume <= 2 ** (n_bits - 1):
         distance += 1
@@ -618,12 +621,15 @@ def extended_bch_centers(n_classes, n_bits, *, random_state=None):
 
 
 def check_prefixes(name, prefixes):
-    """Return lengths of prefixes as a list, or refuse what are no ascending lengths."""
+    """Return lengths of prefixes as a list of int, or refuse what are no ascending lengths."""
+    if isinstance(prefixes, str) or not isinstance(prefixes, Iterable):
+        raise ValueError(f"{name}: prefixes={prefixes!r} is no tuple of lengths; pass one, such as (16, 32).")
     lengths = list(prefixes)
-    are_whole = all(isinstance(length, Integral) and length >= 1 for length in lengths)
+    # True is a whole number to Python.
+    are_whole = all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in lengths)
     if not are_whole or sorted(set(lengths)) != lengths:
         raise ValueError(f"{name}: prefixes={tuple(lengths)} must be different whole numbers >= 1, ascending.")
-    return lengths
+    return [int(length) for length in lengths]
 
 
 def bit_blocks(lengths):
@@ -669,8 +675,10 @@ def _check_counts(name, n_classes, n_bits):
 
 
 def _check_codes(name, n_classes, n_bits):
-    if n_classes > 2**n_bits:
-        raise ValueError(f"{name}: {n_classes} classes exceed the {2**n_bits} codes of n_bits={n_bits}; raise n_bits.")
+    # Integers of NumPy overflow.
+    n_codes = 2 ** int(n_bits)
+    if n_classes > n_codes:
+        raise ValueError(f"{name}: {n_classes} classes exceed the {n_codes} codes of n_bits={n_bits}; raise n_bits.")
 
 
 def _random_words(rng, n_words, n_bits):
@@ -701,7 +709,7 @@ def _crowding(words, centers):
 
 def _candidates(rng, n_bits):
     """Return all words in random order where they are few, and random ones otherwise."""
-    if 2**n_bits > _N_CANDIDATES:
+    if 2 ** int(n_bits) > _N_CANDIDATES:
         return _random_words(rng, _N_CANDIDATES, n_bits)
     words = rng.permutation(2**n_bits)[:, None] >> np.arange(n_bits)
     return (2 * (words & 1) - 1).astype(np.int8)
