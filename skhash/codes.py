@@ -25,6 +25,7 @@ __all__ = [
     "hex_from_codes",
     "pack_bits",
     "paired_hamming_distances",
+    "reverse_bit_order",
     "spherical_hamming_distances",
     "to_signs",
     "truncate_codes",
@@ -33,6 +34,9 @@ __all__ = [
 
 # XOR and popcount write temporaries of this many bytes at most, so that they stay in the second-level cache.
 _BLOCK_BYTES = 2**19
+
+# Every byte with its bits in the other order.
+_REVERSED_BYTES = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1).ravel()
 
 
 def code_width(n_bits: int) -> int:
@@ -334,6 +338,36 @@ def truncate_codes(codes: ArrayLike, n_bits: int) -> NDArray[np.uint8]:
     n_padding = 8 * n_bytes - n_bits
     prefixes[:, -1] &= 256 - 2**n_padding
     return prefixes
+
+
+def reverse_bit_order(codes: ArrayLike) -> NDArray[np.uint8]:
+    """Reverse the order of the bits within each byte, from or to codes that other programs packed little-endian.
+
+    Codes of one order have the same distances among each other as those of the other. They have to be of one order to
+    be compared, and big-endian for prefixes to be the first bits.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n_samples, n_bytes)
+        Packed codes: big-endian ones become little-endian ones, as of ``numpy.packbits(bits, bitorder="little")``, and
+        the other way round. Padding stays padding.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples, n_bytes), dtype uint8
+        A new array.
+
+    See Also
+    --------
+    pack_bits : Packs booleans in the order of this package.
+
+    Examples
+    --------
+    >>> from skhash.codes import reverse_bit_order
+    >>> reverse_bit_order([[0b00000001, 0b00001100]])
+    array([[128,  48]], dtype=uint8)
+    """
+    return _REVERSED_BYTES[check_codes(codes)]
 
 
 def hex_from_codes(codes: ArrayLike) -> list[str]:

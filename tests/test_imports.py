@@ -21,6 +21,7 @@ ALLOWED = {
     "features": {"_backbones"},
     "hashers": {"metrics"},  # validation mAP of DiscriminantITQ's ridge
     "deep": {"_backbones", "hashers", "metrics"},  # the base of all hashers; validation mAP
+    "persistence": {"deep", "features", "hashers", "neighbors", "__version__"},
     "__init__": {"deep", "features", "hashers", "neighbors", "pipeline"},
 }
 # Optional packages, and where they may be imported at all; `import_optional` names them in strings.
@@ -35,10 +36,15 @@ LOADED_BY_FUNCTIONS = {
     for name in ("__init__.py", "_estimator.py", "_kinds.py", "_labels.py", "_supervised.py", "_unsupervised.py")
 }
 OPTIONAL = {
-    "torch": ("_backbones", "features", "deep"),
+    "torch": ("_backbones", "features", "deep", "persistence"),
     "skorch": ("deep",),
     "matplotlib": ("inspection",),
     "PIL": ("_images", "inspection"),
+    "faiss": ("persistence",),
+    "usearch": ("persistence",),
+    "pyarrow": ("persistence",),
+    "onnx": ("persistence",),
+    "onnxscript": ("persistence",),
 }
 
 
@@ -95,7 +101,7 @@ def test_optional_packages_stay_in_their_rooms_and_inside_functions(path):
 
 
 def test_import_loads_neither_torch_nor_matplotlib_nor_pillow():
-    heavy = {"torch", "skorch", "matplotlib", "PIL", "faiss", "tqdm"}
+    heavy = {"torch", "skorch", "matplotlib", "PIL", "faiss", "usearch", "onnx", "tqdm"}
     command = f"import sys, skhash; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

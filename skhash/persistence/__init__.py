@@ -1,0 +1,24 @@
+"""Databases of codes and hashers in files, and in the formats of others."""
+
+from ._arrow import from_arrow, read_parquet, to_arrow, write_parquet
+from ._errors import CorruptFileError, FileFormatError, UnsupportedVersionError
+from ._numpy_files import read_numpy, write_numpy
+from ._onnx import to_onnx
+from ._vector_indexes import from_faiss, from_usearch, to_faiss, to_usearch
+
+__all__ = [
+    "CorruptFileError",
+    "FileFormatError",
+    "UnsupportedVersionError",
+    "from_arrow",
+    "from_faiss",
+    "from_usearch",
+    "read_numpy",
+    "read_parquet",
+    "to_arrow",
+    "to_faiss",
+    "to_onnx",
+    "to_usearch",
+    "write_numpy",
+    "write_parquet",
+]
