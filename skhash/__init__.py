@@ -35,6 +35,7 @@ from .pipeline import RetrievalPipeline
 
 if TYPE_CHECKING:
     from .deep import DeepSupervisedHasher, DeepUnsupervisedHasher
+    from .persistence import load, save
 
 __version__ = "0.1.0"
 
@@ -67,15 +68,21 @@ __all__ = [
     "SpectralHash",
     "SphericalHash",
     "SupervisedDiscreteHash",
+    "load",
+    "save",
 ]
 
 
 def __getattr__(name):
-    """Load the deep hashers on first use."""
+    """Load the deep hashers, and what reads and writes files, on first use."""
     if name in ("DeepSupervisedHasher", "DeepUnsupervisedHasher"):
         from . import deep
 
         return getattr(deep, name)
+    if name in ("load", "save"):
+        from . import persistence
+
+        return getattr(persistence, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -13,7 +13,18 @@ PACKAGE = pathlib.Path(skhash.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Rooms may import the shared modules; besides, only what this table allows.
-SHARED = {"codes", "_compiled", "_rows", "_images", "_sklearn", "_optional", "_validation", "_labels", "centers"}
+SHARED = {
+    "codes",
+    "_checked_map",
+    "_compiled",
+    "_rows",
+    "_images",
+    "_sklearn",
+    "_optional",
+    "_validation",
+    "_labels",
+    "centers",
+}
 ALLOWED = {
     "neighbors": {"metrics"},  # HammingNearestNeighbors.score
     "inspection": {"metrics"},
@@ -21,16 +32,27 @@ ALLOWED = {
     "features": {"_backbones"},
     "hashers": {"metrics"},  # validation mAP of DiscriminantITQ's ridge
     "deep": {"_backbones", "hashers", "metrics"},  # the base of all hashers; validation mAP
-    "persistence": {"deep", "features", "hashers", "neighbors", "__version__"},
-    "__init__": {"deep", "features", "hashers", "neighbors", "pipeline"},
+    "persistence": {
+        "__version__",
+        "deep",
+        "features",
+        "hashers",
+        "metrics",
+        "neighbors",
+        "pipeline",
+    },  # it saves what they fit
+    "__main__": {"persistence"},
+    "__init__": {"deep", "features", "hashers", "neighbors", "persistence", "pipeline"},
 }
 # Optional packages, and where they may be imported at all; `import_optional` names them in strings.
-# Modules named _cnn_* are loaded by functions of _cnn.py only, so they may import torch at their top. So may what they
-# share with the deep room, and the modules of that room, except for the ones that the estimators are imported from.
+# Modules named _cnn_* and _torch_* are loaded by functions only, so they may import torch at their top. So may what the
+# former share with the deep room, and the modules of that room, except for those that the estimators are imported from.
 LOADED_BY_FUNCTIONS = {
     path
     for path in MODULES
-    if path.name.startswith("_cnn_") or path.name == "_backbones.py" or path.is_relative_to(PACKAGE / "deep")
+    if path.name.startswith(("_cnn_", "_torch_"))
+    or path.name == "_backbones.py"
+    or path.is_relative_to(PACKAGE / "deep")
 } - {
     PACKAGE / "deep" / name
     for name in ("__init__.py", "_estimator.py", "_kinds.py", "_labels.py", "_supervised.py", "_unsupervised.py")

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 from joblib import effective_n_jobs
 
+from .._checked_map import CheckedMap
 from .._compiled import BreakEven
 from ._brute import BruteIndex
 from ._streamed import PIECE_BYTES, StreamedIndex
@@ -42,7 +43,7 @@ class SearchEngine:
 
     Parameters
     ----------
-    codes : ndarray of shape (n_samples, n_bytes), dtype uint8, or None
+    codes : ndarray or CheckedMap of shape (n_samples, n_bytes), dtype uint8, or None
         Packed codes, which nobody writes to any more.
 
     flat : FlatIndex, default=None
@@ -97,7 +98,9 @@ class SearchEngine:
         """
         # Another thread may exchange the one for the other meanwhile, never without having set the other first.
         codes, flat = self._codes, self._flat
-        return flat.codes() if codes is None else codes
+        if codes is None:
+            return flat.codes()
+        return np.asarray(codes) if isinstance(codes, CheckedMap) else codes
 
     def extended(self, codes):
         """Return an engine for a database with more codes.
@@ -351,6 +354,8 @@ class SearchEngine:
 
 def _is_large_map(codes):
     """Whether codes are left where they lie, in a file that is mapped to memory."""
+    if isinstance(codes, CheckedMap):
+        return True
     owner = codes
     while isinstance(owner, np.ndarray) and not isinstance(owner, np.memmap):
         owner = owner.base

@@ -8,6 +8,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._checked_map import CheckedMap
 from .._sklearn import Interval, StrOptions, fit_context
 from ..codes import check_codes
 from ..metrics import mean_average_precision
@@ -21,8 +22,8 @@ class _Database(NamedTuple):
 
     engine: SearchEngine
     # None while they are the numbers of the rows, to save their memory.
-    ids: np.ndarray | None
-    labels: np.ndarray | None
+    ids: np.ndarray | CheckedMap | None
+    labels: np.ndarray | CheckedMap | None
 
     def ids_of(self, rows):
         return rows if self.ids is None else self.ids[rows]
@@ -396,12 +397,13 @@ class HammingNearestNeighbors(BaseEstimator):
 
     @property
     def labels_(self):
-        return self._checked_database().labels
+        labels = self._checked_database().labels
+        return None if labels is None else np.asarray(labels)
 
     @property
     def ids_(self):
         engine, ids, _ = self._checked_database()
-        return np.arange(engine.n_samples) if ids is None else ids
+        return np.arange(engine.n_samples) if ids is None else np.asarray(ids)
 
     @property
     def n_samples_fit_(self):

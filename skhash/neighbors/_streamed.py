@@ -13,7 +13,7 @@ class StreamedIndex:
 
     Parameters
     ----------
-    codes : numpy.memmap of shape (n_samples, n_bytes), dtype uint8
+    codes : numpy.memmap or CheckedMap of shape (n_samples, n_bytes), dtype uint8
         Packed codes.
 
     make_index : callable
