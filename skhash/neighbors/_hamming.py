@@ -31,6 +31,21 @@ class _Database(NamedTuple):
     def rows_of(self, ids, *, owner):
         return rows_of_ids(ids, self.ids, self.engine.n_samples, owner=owner)
 
+    def extended(self, codes, ids, labels):
+        """Return a database with more codes; `ids` of None are the numbers of their rows."""
+        all_ids, all_labels = self.ids, self.labels
+        if ids is not None:
+            all_ids = np.concatenate([self.ids_of(np.arange(self.engine.n_samples)), ids])
+        if labels is not None:
+            all_labels = np.concatenate([all_labels, labels])
+        return _Database(self.engine.extended(codes), all_ids, all_labels)
+
+    def without(self, rows):
+        """Return a database with fewer codes."""
+        ids = np.delete(self.ids_of(np.arange(self.engine.n_samples)), rows)
+        labels = None if self.labels is None else np.delete(self.labels, rows, axis=0)
+        return _Database(self.engine.without(rows), ids, labels)
+
 
 class HammingNearestNeighbors(BaseEstimator):
     """Find the database codes nearest to query codes in Hamming distance.
@@ -136,7 +151,7 @@ class HammingNearestNeighbors(BaseEstimator):
         codes = self._check_codes(codes, reset=True)
         labels = self._check_labels(y, len(codes))
         ids_given = ids is not None
-        ids = self._check_new_ids(ids, len(codes), np.empty(0, dtype=np.int64)) if ids_given else None
+        ids = self._check_new_ids(ids, len(codes)) if ids_given else None
         self._ids_given, self._n_added = ids_given, len(codes)
         self._database = _Database(SearchEngine.of(codes), ids, labels)
         return self
@@ -169,23 +184,15 @@ class HammingNearestNeighbors(BaseEstimator):
             If `codes` have another width, an id is in use or occurs twice, or labels or ids are given here but not
             in `fit` or the other way round.
         """
-        self._checked_database()
+        database = self._checked_database()
         codes = self._check_codes(codes, reset=False)
-        labels = self._check_labels(y, len(codes))
-        self._check_same_kind("y", labels is not None, self.labels_ is not None)
-        self._check_same_kind("ids", ids is not None, self._ids_given)
-        if labels is not None:
-            self._check_labels_alike(labels)
-        engine, all_ids, all_labels = self._database
+        labels, ids = self._check_names(len(codes), y, ids)
         n_added = self._n_added + len(codes)
         if self._ids_given:
-            all_ids = np.concatenate([all_ids, self._check_new_ids(ids, len(codes), all_ids)])
-        elif all_ids is not None:
-            all_ids = np.concatenate([all_ids, np.arange(self._n_added, n_added)])
-        if labels is not None:
-            all_labels = np.concatenate([all_labels, labels])
-        self._n_added = n_added
-        self._database = _Database(engine.extended(codes), all_ids, all_labels)
+            check_unused(ids, database.ids, owner=type(self).__name__)
+        elif database.ids is not None:
+            ids = np.arange(self._n_added, n_added)
+        self._n_added, self._database = n_added, database.extended(codes, ids, labels)
         return self
 
     def remove(self, ids):
@@ -208,14 +215,11 @@ class HammingNearestNeighbors(BaseEstimator):
         ValueError
             If an id is not in the database or occurs twice.
         """
-        self._checked_database()
+        database = self._checked_database()
         owner = type(self).__name__
         ids = check_ids(ids, owner=owner)
         check_distinct(ids, owner=owner)
-        engine, _, labels = self._database
-        rows = self._database.rows_of(ids, owner=owner)
-        labels = None if labels is None else np.delete(labels, rows, axis=0)
-        self._database = _Database(engine.without(rows), np.delete(self.ids_, rows), labels)
+        self._database = database.without(database.rows_of(ids, owner=owner))
         return self
 
     def kneighbors(self, codes=None, n_neighbors=None, return_distance=True, *, where=None):
@@ -498,13 +502,21 @@ class HammingNearestNeighbors(BaseEstimator):
                 f"{type(self).__name__}: fit was called {state} {name}, so add must be called {state} {name} too."
             )
 
-    def _check_new_ids(self, ids, n_samples, used_ids):
+    def _check_names(self, n_samples, y, ids):
+        """Check the labels and ids of codes to add, but for whether the ids are in use."""
+        labels = self._check_labels(y, n_samples)
+        self._check_same_kind("y", labels is not None, self.labels_ is not None)
+        self._check_same_kind("ids", ids is not None, self._ids_given)
+        if labels is not None:
+            self._check_labels_alike(labels)
+        return labels, self._check_new_ids(ids, n_samples) if self._ids_given else None
+
+    def _check_new_ids(self, ids, n_samples):
         owner = type(self).__name__
         ids = check_ids(ids, owner=owner)
         if len(ids) != n_samples:
             raise ValueError(f"{owner}: got {len(ids)} ids for {n_samples} codes; pass one a code.")
         check_distinct(ids, owner=owner)
-        check_unused(ids, used_ids, owner=owner)
         return ids
 
     def _check_n_neighbors(self, n_neighbors):

@@ -83,6 +83,32 @@ def check_unused(ids, used_ids, *, owner):
         raise ValueError(f"{owner}: id {taken[0]} is in use already; remove it first or pass another.")
 
 
+def check_known(ids, known, *, owner):
+    """Refuse ids that name no code of the database.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (n_ids,), dtype int64
+        Names to look up.
+
+    known : ndarray of shape (n_ids,), dtype bool
+        Whether each was found.
+
+    owner : str
+        Estimator to name in errors.
+
+    Raises
+    ------
+    ValueError
+        If an id is not in the database.
+    """
+    if not known.all():
+        raise ValueError(
+            f"{owner}: id {ids[~known][0]} is not in the database ({(~known).sum()} of {len(ids)} ids are not); "
+            "pass ids from ids_."
+        )
+
+
 def rows_of_ids(ids, database_ids, n_samples, *, owner):
     """Find the rows of the database that ids name.
 
@@ -111,11 +137,7 @@ def rows_of_ids(ids, database_ids, n_samples, *, owner):
         If an id is not in the database.
     """
     known = (ids >= 0) & (ids < n_samples) if database_ids is None else np.isin(ids, database_ids)
-    if not known.all():
-        raise ValueError(
-            f"{owner}: id {ids[~known][0]} is not in the database ({(~known).sum()} of {len(ids)} ids are not); "
-            "pass ids from ids_."
-        )
+    check_known(ids, known, owner=owner)
     if database_ids is None:
         return ids
     order = np.argsort(database_ids, kind="stable")

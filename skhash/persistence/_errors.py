@@ -1,6 +1,6 @@
 """What is wrong with a file."""
 
-__all__ = ["CorruptFileError", "FileFormatError", "UnsupportedVersionError"]
+__all__ = ["CorruptFileError", "FileFormatError", "LockedFileError", "UnsupportedVersionError"]
 
 
 class FileFormatError(ValueError):
@@ -16,3 +16,7 @@ class CorruptFileError(FileFormatError):
 
 class UnsupportedVersionError(FileFormatError):
     """A file was written in a format that is newer than this version of the package reads."""
+
+
+class LockedFileError(OSError):
+    """A file is being written by somebody else, whose lock the message names."""

@@ -68,6 +68,33 @@ def save(estimator, path, *, card=None):
         raise TypeError(f"skhash.save takes an estimator, got a {type(estimator).__name__}; save arrays with NumPy.")
     if not (card is None or isinstance(card, bool | dict)):
         raise TypeError(f"skhash.save: card={card!r} must be True, False, None or a dict of texts.")
+    manifest, arrays = describe(estimator)
+    if card:
+        manifest["card"] = write_card(estimator, manifest, arrays, card if isinstance(card, dict) else {})
+    write_container(path, manifest, arrays)
+
+
+def describe(estimator):
+    """Turn an estimator into what a container holds.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As `save` takes it.
+
+    Returns
+    -------
+    manifest : dict
+        For `write_container`.
+
+    arrays : dict of str to ndarray
+        For `write_container`.
+
+    Raises
+    ------
+    TypeError
+        If the estimator is or holds what a file cannot.
+    """
     encoder = Encoder()
     try:
         node = encoder.encode(estimator)
@@ -79,9 +106,7 @@ def save(estimator, path, *, card=None):
         "versions": _versions(encoder.class_names),
         "estimator": node,
     }
-    if card:
-        manifest["card"] = write_card(estimator, manifest, encoder.arrays, card if isinstance(card, dict) else {})
-    write_container(path, manifest, encoder.arrays)
+    return manifest, encoder.arrays
 
 
 def load(path, mmap=False, verify=False):
@@ -125,6 +150,7 @@ def load(path, mmap=False, verify=False):
     See Also
     --------
     save : Save an estimator.
+    skhash.persistence.SavedIndex : Add to a saved search, whose log is loaded with it.
     skhash.persistence.inspect : See what a file holds without loading it.
 
     Examples
@@ -142,23 +168,53 @@ def load(path, mmap=False, verify=False):
     0
     >>> folder.cleanup()
     """
+    from ._growing import SavedIndex, fingerprint_of_log
+
+    # In this order: a log that is removed meanwhile has become part of the file that is opened then.
+    logged = fingerprint_of_log(path)
     with open_container(path, mmap=mmap) as container:
         if verify and mmap:
             container.verify()
-        decoder = Decoder(container, mmap=mmap)
-        try:
-            estimator = decoder.decode_all(container.manifest.get("estimator"))
-        except FileFormatError:
-            raise
-        except _FAILURES as error:
-            reason = shown(" ".join(str(error).split()))
-            raise FileFormatError(
-                f"{container.name}: holds values that do not fit together ({type(error).__name__}: {reason}); save the "
-                "estimator again."
-            ) from error
-        if not isinstance(estimator, BaseEstimator):
-            raise FileFormatError(f"{container.name}: holds no estimator but a {type(estimator).__name__}.")
-        _warn_of_versions(container, decoder.class_names)
+        if container.fingerprint != logged:
+            return load_from_container(container, mmap=mmap)
+    return SavedIndex(path, mmap=mmap).snapshot()
+
+
+def load_from_container(container, *, mmap):
+    """Load the estimator of an open file.
+
+    Parameters
+    ----------
+    container : Container
+        The file.
+
+    mmap : bool
+        As in `load`.
+
+    Returns
+    -------
+    estimator : estimator
+        As `load` returns it.
+
+    Raises
+    ------
+    FileFormatError
+        If the file holds no estimator that is sound.
+    """
+    decoder = Decoder(container, mmap=mmap)
+    try:
+        estimator = decoder.decode_all(container.manifest.get("estimator"))
+    except FileFormatError:
+        raise
+    except _FAILURES as error:
+        reason = shown(" ".join(str(error).split()))
+        raise FileFormatError(
+            f"{container.name}: holds values that do not fit together ({type(error).__name__}: {reason}); save the "
+            "estimator again."
+        ) from error
+    if not isinstance(estimator, BaseEstimator):
+        raise FileFormatError(f"{container.name}: holds no estimator but a {type(estimator).__name__}.")
+    _warn_of_versions(container, decoder.class_names)
     return estimator
 
 
@@ -183,5 +239,5 @@ def _warn_of_versions(container, class_names):
             f"{container.name}: holds {', '.join(others)} of scikit-learn {shown(found)}, and this is "
             f"{sklearn.__version__!r}; results may differ.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
