@@ -10,6 +10,7 @@ import numpy as np
 from joblib import effective_n_jobs
 
 from .._compiled import BreakEven
+from .._memory import SMALLEST_CHECKED, available_memory, check_allocation
 from ._brute import BruteIndex
 from ._streamed import PIECE_BYTES, StreamedIndex
 
@@ -30,6 +31,7 @@ _FEWEST_IN_BATCH = 10
 _SECONDS_TO_BUILD_PER_CODE = 4e-7
 _SECONDS_TO_DECIDE = 0.05
 _QUERIES_TO_DECIDE_BY, _CODES_TO_DECIDE_BY = 16, 2**16
+_LEAVE_IN_FILE = "save the codes by numpy.save, and fit on numpy.load(file, mmap_mode='r'), which is not copied"
 # Queries of a kind after which tables are given up for it if they left most of them unanswered.
 _QUERIES_TO_GIVE_UP_AFTER = 16
 
@@ -78,7 +80,10 @@ class SearchEngine:
         engine : SearchEngine
             New engine.
         """
-        return cls(codes if _is_large_map(codes) else np.array(codes))
+        if _is_large_map(codes):
+            return cls(codes)
+        check_allocation("HammingNearestNeighbors", codes.nbytes, f"the copy of {len(codes):,} codes", _LEAVE_IN_FILE)
+        return cls(np.array(codes))
 
     def __getstate__(self):
         # Blocks are made again from the codes, faster than they are read.
@@ -295,6 +300,9 @@ class SearchEngine:
             self._seconds_without_tables += len(query_codes) * flat_seconds
             if self._seconds_without_tables < self.n_samples * _SECONDS_TO_BUILD_PER_CODE:
                 return None
+            if not self._has_room_for_tables():
+                self._verdicts[kind] = False
+                return None
         return self._built_tables()
 
     def _decide(self, search, limit, query_codes, flat, flat_seconds):
@@ -322,8 +330,22 @@ class SearchEngine:
             if self._tables is None:
                 from ._multi_index import MultiIndex
 
+                what = f"building the tables of {self.n_samples:,} codes of {self.n_bytes} bytes"
+                fix = "use algorithm='brute'"
+                check_allocation("HammingNearestNeighbors", self._bytes_to_build_tables(), what, fix)
                 self._tables = MultiIndex(self.codes())
             return self._tables
+
+    def _has_room_for_tables(self):
+        n_bytes = self._bytes_to_build_tables()
+        return n_bytes < SMALLEST_CHECKED or n_bytes <= available_memory()[0]
+
+    def _bytes_to_build_tables(self):
+        """What tables take, and the codes where they are read back from the index to build them from."""
+        from ._multi_index import building_bytes
+
+        n_bytes = self.n_samples * self.n_bytes if self._codes is None else 0
+        return n_bytes + building_bytes(self.n_samples, self.n_bytes)
 
     def _table_budget(self, n_queries):
         from ._multi_index import SHARE_OF_FLAT
@@ -343,6 +365,9 @@ class SearchEngine:
     def _flat_index(self):
         with self._lock:
             if self._flat is None:
+                n_bytes = self.n_samples * self.n_bytes
+                what = f"the index of {self.n_samples:,} codes, beside the codes that it is made from,"
+                check_allocation("HammingNearestNeighbors", n_bytes, what, _LEAVE_IN_FILE)
                 # In this order: another thread that finds no codes finds the index.
                 self._flat = _flat_index_class()(self._codes)
                 self._codes = self._brute = None
