@@ -13,7 +13,18 @@ PACKAGE = pathlib.Path(skhash.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Rooms may import the shared modules; besides, only what this table allows.
-SHARED = {"codes", "_compiled", "_memory", "_rows", "_images", "_sklearn", "_optional", "_validation", "_labels", "centers"}
+SHARED = {
+    "codes",
+    "_compiled",
+    "_memory",
+    "_rows",
+    "_images",
+    "_sklearn",
+    "_optional",
+    "_validation",
+    "_labels",
+    "centers",
+}
 ALLOWED = {
     "neighbors": {"metrics"},  # HammingNearestNeighbors.score
     "inspection": {"metrics"},

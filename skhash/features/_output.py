@@ -32,7 +32,7 @@ def room_for_features(name, n_images, n_features):
     MemoryError
         If there is no memory for them, before any image is decoded.
     """
-    what = f"the result, {n_features:,} features of {n_images:,} images,"
+    what = f"the result, {n_features:,} features of {n_images:,} images"
     fix = "transform fewer images at a time, and keep the features in a file (numpy.memmap)"
     check_allocation(name, 4 * n_images * n_features, what, fix)
     return np.empty((n_images, n_features), dtype=np.float32)

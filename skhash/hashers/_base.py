@@ -71,12 +71,12 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             raise ValueError(f"{type(self).__name__}: n_bits={self.n_bits} must be an integer >= 1.")
         X = self._check_training_rows(X)
         what = f"a fit with n_bits={self.n_bits:,} on {X.shape[1]:,} features"
-        check_allocation(type(self).__name__, self._fit_bytes(X), what, "use fewer bits")
+        check_allocation(type(self).__name__, self._fit_bytes(int(self.n_bits), X), what, "use fewer bits")
         self._fit(X, *labels)
         self.n_bits_ = int(self.n_bits)
         return self
 
-    def _fit_bytes(self, X):
+    def _fit_bytes(self, n_bits, X):
         """Bytes that a fit takes at one time, at least, and that grow with `n_bits` beyond what the data support."""
         return 0
 
@@ -133,7 +133,7 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         )
 
     def _check_output(self, X, what, row_bytes):
-        what = f"the result, {what} of {X.shape[0]:,} rows and n_bits={self.n_bits_:,},"
+        what = f"the result, {what} of {X.shape[0]:,} rows and n_bits={self.n_bits_:,}"
         check_allocation(type(self).__name__, X.shape[0] * row_bytes, what, "pass fewer rows at a time")
 
     def _finite_projections(self, rows, X):
@@ -143,8 +143,8 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             return projections
         check_finite(self, X)
         raise ValueError(
-            f"{type(self).__name__}: features up to {largest_magnitude(X):.3g} overflow in {float_dtype(X)}; scale them, for "
-            "example with sklearn.preprocessing.StandardScaler."
+            f"{type(self).__name__}: features up to {largest_magnitude(X):.3g} overflow in {float_dtype(X)}; scale "
+            "them, for example with sklearn.preprocessing.StandardScaler."
         )
 
     def _check_training_rows(self, X):

@@ -164,9 +164,9 @@ class ColumnSampledHash(KernelHasher):
 
     _bytes_per_bit = 1
 
-    def _fit_bytes(self, X):
+    def _fit_bytes(self, n_bits, X):
         # Products of bits.
-        return 8 * self.n_bits**2
+        return 8 * n_bits**2
 
     def _learn_map(self, X, random):
         return _identity if self.classifier == "linear" else super()._learn_map(X, random)

@@ -153,9 +153,9 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
         self.ridge = ridge
         self.random_state = random_state
 
-    def _fit_bytes(self, X):
+    def _fit_bytes(self, n_bits, X):
         # Weights.
-        return 8 * self.n_bits * X.shape[1]
+        return 8 * n_bits * X.shape[1]
 
     def _fit_labelled(self, X, targets):
         statistics = _unit_statistics(X, targets)

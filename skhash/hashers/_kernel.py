@@ -115,7 +115,7 @@ class KernelHasher(SupervisedHasher, metaclass=ABCMeta):
         rows = targets.labelled
         if len(rows) > self.max_samples:
             rows = np.sort(random.permutation(rows)[: self.max_samples])
-        what = f"the codes of {len(rows):,} labelled rows while they are learned, of n_bits={self.n_bits:,},"
+        what = f"the codes of {len(rows):,} labelled rows while they are learned, of n_bits={self.n_bits:,}"
         n_bytes = self._bytes_per_bit * len(rows) * self.n_bits
         check_allocation(name, n_bytes, what, "use fewer bits, or lower max_samples")
         targets = targets.select(rows)

@@ -7,7 +7,7 @@ from sklearn.utils import gen_batches
 
 from .._sklearn import Interval
 from ._base import LinearMap, SupervisedHasher
-from ._blocks import apply_to_rows, block_of, float_dtype, map_in_order, SelectedRows
+from ._blocks import SelectedRows, apply_to_rows, block_of, float_dtype, map_in_order
 from ._linear_algebra import generalized_eigenvectors
 from ._statistics import RunningStatistics, check_finite_statistics
 

@@ -155,9 +155,9 @@ class SupervisedDiscreteHash(KernelHasher):
         self.max_samples = max_samples
         self.random_state = random_state
 
-    def _fit_bytes(self, X):
+    def _fit_bytes(self, n_bits, X):
         # Products of bits.
-        return 8 * self.n_bits**2 if self.solver == "discrete" else 0
+        return 8 * n_bits**2 if self.solver == "discrete" else 0
 
     def _learn(self, features, targets, random):
         Y = targets.indicators_of(slice(None)).astype(np.float64)

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from ..codes import to_words, word_distances
-from ._hits import RoomForHits
+from ._hits import RoomForHits, joined_hits
 
 _QUERIES_PER_BLOCK = 16
 _PAIRS_PER_BLOCK = 2**17
@@ -136,15 +136,13 @@ def _candidate_keys(distances, enters, start, n_neighbors):
 
 
 def _within_radius_block(query_words, database_words, radius, room):
-    found = []
+    n_queries, pieces = query_words.shape[1], []
     for start, distances in _distance_blocks(query_words, database_words):
         rows, columns = np.nonzero(distances <= radius)
         room.take(len(rows))
-        found.append((rows, distances[rows, columns].astype(np.int32), start + columns))
-    rows, distances, positions = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.lexsort((positions, distances, rows))
-    counts = np.bincount(rows, minlength=query_words.shape[1])
-    return counts, distances[order], positions[order]
+        counts = np.bincount(rows, minlength=n_queries)
+        pieces.append((counts, distances[rows, columns].astype(np.int32), start + columns))
+    return joined_hits(pieces, n_queries)
 
 
 def _distance_blocks(query_words, database_words):

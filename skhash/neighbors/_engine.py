@@ -138,6 +138,11 @@ class SearchEngine:
             return self._sibling(np.delete(self.codes(), positions, axis=0), None)
         return self._sibling(None, self._flat.without(positions))
 
+    @property
+    def is_read_from_map(self):
+        """Whether codes are left where they lie, in a memory map that each search reads."""
+        return self._codes is not None and _is_large_map(self._codes)
+
     def nearest(self, query_codes, n_neighbors, *, rows=None, n_jobs=None, algorithm="auto"):
         """Find the nearest codes of each query.
 
@@ -150,7 +155,7 @@ class SearchEngine:
             How many, at most the number of codes searched.
 
         rows : ndarray of shape (n_rows,), dtype int64, default=None
-            The rows to search, rising; all by default.
+            The rows to search, rising; all by default. A mask of shape (n_samples,) where codes are read from a map.
 
         n_jobs : int, default=None
             Number of threads, as in joblib.
@@ -202,7 +207,7 @@ class SearchEngine:
             Largest distance, inclusive.
 
         rows : ndarray of shape (n_rows,), dtype int64, default=None
-            The rows to search, rising; all by default.
+            The rows to search, rising; all by default. A mask of shape (n_samples,) where codes are read from a map.
 
         n_jobs : int, default=None
             Number of threads, as in joblib.
@@ -259,7 +264,7 @@ class SearchEngine:
         codes = self._codes
         if codes is None:
             return self._flat
-        n_searched = self.n_samples if rows is None else len(rows)
+        n_searched = self.n_samples if rows is None else count_rows(rows)
         is_compiled = self._is_compiled_worth_it(search, n_queries, n_searched, algorithm)
         if _is_large_map(codes):
             # Transposing codes for a single search takes longer than comparing them with one query.
@@ -366,12 +371,28 @@ class SearchEngine:
         with self._lock:
             if self._flat is None:
                 n_bytes = self.n_samples * self.n_bytes
-                what = f"the index of {self.n_samples:,} codes, beside the codes that it is made from,"
+                what = f"the index of {self.n_samples:,} codes, beside the codes that it is made from"
                 check_allocation("HammingNearestNeighbors", n_bytes, what, _LEAVE_IN_FILE)
                 # In this order: another thread that finds no codes finds the index.
                 self._flat = _flat_index_class()(self._codes)
                 self._codes = self._brute = None
             return self._flat
+
+
+def count_rows(rows):
+    """Count rows that are given by their numbers or by a mask.
+
+    Parameters
+    ----------
+    rows : ndarray of int or bool
+        Numbers, or a mask.
+
+    Returns
+    -------
+    n_rows : int
+        How many.
+    """
+    return int(np.count_nonzero(rows)) if rows.dtype == bool else len(rows)
 
 
 def _is_large_map(codes):

@@ -13,7 +13,7 @@ from .._sklearn import Interval, StrOptions, fit_context
 from ..codes import check_codes
 from ..metrics import mean_average_precision
 from ..metrics._labels import check_labels
-from ._engine import SearchEngine
+from ._engine import SearchEngine, count_rows
 from ._hits import BYTES_PER_HIT, TooManyHits
 from ._ids import check_distinct, check_ids, check_unused, rows_of_ids
 
@@ -446,7 +446,7 @@ class HammingNearestNeighbors(BaseEstimator):
                 queries, radius, rows=candidates, n_jobs=self.n_jobs, algorithm=self.algorithm
             )
         except TooManyHits as error:
-            what = f"a radius of {radius}, in which {len(queries)} queries have more than {error.n_hits:,} neighbours,"
+            what = f"a radius of {radius}, in which {len(queries)} queries have more than {error.n_hits:,} neighbours"
             fix = "ask for a smaller radius, or for fewer queries at a time"
             message = refusal(type(self).__name__, error.n_bytes, what, fix, error.available, error.limit)
             raise MemoryError(message) from None
@@ -461,7 +461,7 @@ class HammingNearestNeighbors(BaseEstimator):
         return counts, distances, rows
 
     def _candidate_rows(self, database, where):
-        """Turn a mask or ids into rising rows of the database, or None for all."""
+        """Turn a mask or ids into rising rows of the database, or a mask of them; None for all."""
         if where is None:
             return None
         where = np.asarray(where)
@@ -476,7 +476,8 @@ class HammingNearestNeighbors(BaseEstimator):
                 f"{type(self).__name__}: where is a mask of shape {where.shape}, the database has "
                 f"{database.engine.n_samples} codes; pass one boolean a code, in the order of ids_."
             )
-        return np.flatnonzero(where)
+        # The numbers of the rows would be eight times the size of the mask.
+        return where if database.engine.is_read_from_map else np.flatnonzero(where)
 
     def _check_codes(self, codes, *, reset):
         # Names of columns come first: a frame with the wrong ones may well hold NaN.
@@ -538,7 +539,7 @@ class HammingNearestNeighbors(BaseEstimator):
             raise ValueError(f"{type(self).__name__}: mode={mode!r} must be 'connectivity' or 'distance'.")
 
     def _check_enough(self, n_neighbors, n_samples, candidates, without_self):
-        n_candidates = n_samples if candidates is None else len(candidates)
+        n_candidates = n_samples if candidates is None else count_rows(candidates)
         if without_self and n_candidates:
             n_candidates -= 1
         if n_neighbors > n_candidates:

@@ -1,5 +1,7 @@
 """Memory for the hits of a search by radius, whose number nobody knows beforehand."""
 
+import numpy as np
+
 from .._memory import SMALLEST_CHECKED, available_memory
 
 # A distance of 4 bytes and a position of 8.
@@ -8,6 +10,8 @@ BYTES_PER_HIT = 12
 _BYTES_PER_HIT_IN_LOOP = 20
 # Hits that are found before anybody asks how much memory is left.
 UNCHECKED_HITS = SMALLEST_CHECKED // _BYTES_PER_HIT_IN_LOOP
+# Hits that are brought into order at once, or those of one query if they are more.
+_HITS_AT_ONCE = 2**20
 
 
 class TooManyHits(Exception):
@@ -85,3 +89,50 @@ class RoomForHits:
             Always.
         """
         raise TooManyHits(self._n_hits + most_hits, _BYTES_PER_HIT_IN_LOOP * most_hits, *available_memory())
+
+
+def joined_hits(pieces, n_queries):
+    """Join the hits in pieces of a database, a few queries at a time.
+
+    Parameters
+    ----------
+    pieces : list of (counts, distances, positions)
+        The number of hits of each query, and the hits query after query; in order of position, those of equal distance
+        at least.
+
+    n_queries : int
+        Number of queries.
+
+    Returns
+    -------
+    counts : ndarray of shape (n_queries,), dtype int64
+        Number of hits of each query.
+
+    distances : ndarray of shape (counts.sum(),), dtype int32
+        Query after query, rising within each.
+
+    positions : ndarray of shape (counts.sum(),), dtype int64
+        Equal distances come by rising position.
+    """
+    if not pieces:
+        return np.zeros(n_queries, dtype=np.int64), np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
+    totals = np.sum([counts for counts, *_ in pieces], axis=0, dtype=np.int64)
+    stops = np.cumsum(totals)
+    distances, positions = np.empty(totals.sum(), dtype=np.int32), np.empty(totals.sum(), dtype=np.int64)
+    # Where the hits of each query begin in each piece.
+    starts = [np.concatenate([[0], np.cumsum(counts)]) for counts, *_ in pieces]
+    first = 0
+    while first < n_queries:
+        begin = stops[first] - totals[first]
+        last = max(first + 1, int(np.searchsorted(stops, begin + _HITS_AT_ONCE, side="right")))
+        target = slice(begin, stops[last - 1])
+        parts = [slice(of_piece[first], of_piece[last]) for of_piece in starts]
+        owners = [np.repeat(np.arange(first, last), counts[first:last]) for counts, *_ in pieces]
+        found_distances, found_positions = (
+            np.concatenate([piece[i][part] for piece, part in zip(pieces, parts, strict=True)]) for i in (1, 2)
+        )
+        # Pieces come in order of position, and the sort is stable.
+        order = np.lexsort((found_distances, np.concatenate(owners)))
+        distances[target], positions[target] = found_distances[order], found_positions[order]
+        first = last
+    return totals, distances, positions

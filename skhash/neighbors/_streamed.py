@@ -2,13 +2,11 @@
 
 import numpy as np
 
-from ._hits import RoomForHits
+from ._hits import RoomForHits, joined_hits
 from ._merge import merge_nearest
 
 # Bytes of codes that are read at once; their index takes as much again.
 PIECE_BYTES = 2**23
-# Hits of a search by radius that are brought into order at once, or those of one query if they are more.
-_HITS_AT_ONCE = 2**20
 
 
 class StreamedIndex:
@@ -33,7 +31,7 @@ class StreamedIndex:
         Parameters
         ----------
         query_codes, n_neighbors, rows
-            As there.
+            As there; `rows` may be a mask of all of them.
 
         n_parts : int, default=1
             Number of parts of the database that are searched apart from each other.
@@ -68,7 +66,7 @@ class StreamedIndex:
                 room.take(len(positions))
                 positions += start
                 pieces.append((counts, distances, positions))
-        return _joined(pieces, len(query_codes))
+        return joined_hits(pieces, len(query_codes))
 
     def _pieces(self, rows, part, n_parts):
         """Yield the first row, an index, and the rows to search of each piece that has any."""
@@ -78,33 +76,10 @@ class StreamedIndex:
             start, stop = piece * n_rows, min((piece + 1) * n_rows, len(self._codes))
             piece_rows = None
             if rows is not None:
-                piece_rows = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start
+                if rows.dtype == bool:
+                    piece_rows = np.flatnonzero(rows[start:stop])
+                else:
+                    piece_rows = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start
                 if not len(piece_rows):
                     continue
             yield start, self._make_index(np.asarray(self._codes[start:stop])), piece_rows
-
-
-def _joined(pieces, n_queries):
-    """Join what pieces of the database gave into arrays that are ordered by query, a few queries at a time."""
-    if not pieces:
-        return np.zeros(n_queries, dtype=np.int64), np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
-    totals = np.sum([counts for counts, *_ in pieces], axis=0, dtype=np.int64)
-    stops = np.cumsum(totals)
-    distances, positions = np.empty(totals.sum(), dtype=np.int32), np.empty(totals.sum(), dtype=np.int64)
-    # Where the hits of each query begin in each piece.
-    starts = [np.concatenate([[0], np.cumsum(counts)]) for counts, *_ in pieces]
-    first = 0
-    while first < n_queries:
-        begin = stops[first] - totals[first]
-        last = max(first + 1, int(np.searchsorted(stops, begin + _HITS_AT_ONCE, side="right")))
-        target = slice(begin, stops[last - 1])
-        parts = [slice(of_piece[first], of_piece[last]) for of_piece in starts]
-        owners = [np.repeat(np.arange(first, last), counts[first:last]) for counts, *_ in pieces]
-        found_distances, found_positions = (
-            np.concatenate([piece[i][part] for piece, part in zip(pieces, parts, strict=True)]) for i in (1, 2)
-        )
-        # Pieces come in order of position, and the sort is stable.
-        order = np.lexsort((found_distances, np.concatenate(owners)))
-        distances[target], positions[target] = found_distances[order], found_positions[order]
-        first = last
-    return totals, distances, positions
