@@ -10,6 +10,8 @@ from scipy.optimize import quadratic_assignment
 from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
 
+from ._memory import check_allocation
+
 __all__ = [
     "NestedCodebook",
     "additional_centers",
@@ -119,12 +121,16 @@ def hadamard_centers(n_classes, n_bits, *, random_state=None):
         raise ValueError(
             f"hadamard_centers: {n_classes} classes exceed the {2 * n_bits} rows for n_bits={n_bits}; raise n_bits."
         )
-    matrix = np.ones((1, 1), dtype=np.int8)
-    while len(matrix) < n_bits:
-        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
-    if n_classes > n_bits:
-        matrix = np.concatenate([matrix, -matrix])
-    return matrix[check_random_state(random_state).permutation(len(matrix))[:n_classes]]
+    what = f"the result, centres of {n_classes:,} classes and n_bits={n_bits:,}"
+    check_allocation("hadamard_centers", n_classes * n_bits, what, "lower n_bits")
+    n_rows = 2 * n_bits if n_classes > n_bits else n_bits
+    centers = np.empty((n_classes, n_bits), dtype=np.int8)
+    # Of the matrix, only these rows are made: entry (i, j) is -1 where i and j share an odd number of ones.
+    columns = np.arange(n_bits)
+    for center, row in zip(centers, check_random_state(random_state).permutation(n_rows)[:n_classes], strict=True):
+        is_odd = np.bitwise_count(columns & (row % n_bits)) & 1
+        center[:] = (1 - 2 * is_odd.astype(np.int8)) * (1 if row < n_bits else -1)
+    return centers
 
 
 def balanced_centers(n_classes, n_bits, *, random_state=None):

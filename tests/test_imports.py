@@ -17,6 +17,7 @@ SHARED = {
     "codes",
     "_checked_map",
     "_compiled",
+    "_memory",
     "_rows",
     "_images",
     "_sklearn",

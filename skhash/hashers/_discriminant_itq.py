@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state, gen_batches
 from .._sklearn import Interval, StrOptions, fit_context
 from ..centers import NestedCodebook, minimum_distance
 from ._base import LinearMap, SupervisedHasher
-from ._blocks import block_of, float_dtype, map_in_order, single_threaded_blas
+from ._blocks import SelectedRows, block_of, float_dtype, map_in_order, single_threaded_blas
 from ._class_statistics import ClassStatistics
 from ._codewords import further_words
 from ._held_out import draw_groups, hold_out
@@ -152,6 +152,10 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
         self.n_bits = n_bits
         self.ridge = ridge
         self.random_state = random_state
+
+    def _fit_bytes(self, n_bits, X):
+        # Weights.
+        return 8 * n_bits * X.shape[1]
 
     def _fit_labelled(self, X, targets):
         statistics = _unit_statistics(X, targets)
@@ -307,7 +311,7 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
 
         None where the other classes leave nothing to learn from, as where there is only one.
         """
-        statistics = _unit_statistics(X[fold.fitted], targets.select(fold.fitted))
+        statistics = _unit_statistics(SelectedRows(X, fold.fitted), targets.select(fold.fitted))
         model = DiscriminantITQ(self.n_bits, random_state=0)
         scores = np.zeros((len(_RIDGES), 2))
         for number, ridge in enumerate(_RIDGES):

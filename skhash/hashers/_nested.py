@@ -190,6 +190,11 @@ class NestedHash(SupervisedHasher):
         self.residual = residual
         self.random_state = random_state
 
+    def _fit_bytes(self, n_bits, X):
+        # The random rotation of the longest block, and its orthonormal rows; weights.
+        width = max(np.diff((0, *self._lengths())).tolist())
+        return max(2 * 8 * width**2, 8 * n_bits * min(self.n_anchors, X.shape[0]))
+
     def _fit_labelled(self, X, targets):
         lengths = self._lengths()
         random = check_random_state(self.random_state)
