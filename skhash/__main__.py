@@ -1,6 +1,7 @@
 """What ``python -m skhash`` does."""
 
 import argparse
+import os
 import sys
 
 
@@ -31,7 +32,11 @@ def main(arguments=None):
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    print("no model card" if text is None else text)
+    try:
+        print("no model card" if text is None else text, flush=True)
+    except BrokenPipeError:
+        # As of `| head`; the interpreter would complain again when it closes the output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

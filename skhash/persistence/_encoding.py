@@ -595,7 +595,7 @@ class Decoder:
     def _decode_object(self, node, depth):
         name, parameters, state = self.fields(node, **{"class": str}, parameters=dict, state=dict)
         cls = self.class_of(name)
-        if not (issubclass(cls, BaseEstimator) or "." not in name):
+        if not _registry.is_object(name, cls):
             raise self.error(f"has an object of the class {shown(name)}")
         known = _parameters_of(cls) if issubclass(cls, BaseEstimator) else {}
         unknown = [] if _registry.is_of_sklearn(cls) else sorted(parameters.keys() - known)

@@ -160,19 +160,26 @@ def _tree(name, node, depth):
         parts = {key: value for key, value in node.items() if key not in ("kind", "id", "class")}
         if kind in ("object", "module", "net", "partial"):
             yield head + _text(node.get("class", kind))
-            # What users set and what a fit learned, alike.
+            # What users set and what a fit learned, alike; modules list their parts in pairs.
             for key, value in parts.items():
-                if key in ("parameters", "state") and isinstance(value, dict):
-                    for attribute, item in value.items():
-                        yield from _tree(_text(attribute), item, depth + 1)
-                else:
-                    yield from _tree(_text(key), value, depth + 1)
+                is_table = key in ("parameters", "buffers", "modules", "state", "keywords")
+                for attribute, item in _named(value) if is_table else [(key, value)]:
+                    yield from _tree(_text(attribute), item, depth + 1)
         elif kind == "tuple" and isinstance(node.get("items"), list):
             yield f"{head}tuple of {len(node['items'])}"
             for place, item in enumerate(node["items"]):
                 yield from _tree(f"[{place}]", item, depth + 1)
         else:
             yield f"{head}{_text(kind)} {shown(parts)}"
+
+
+def _named(values):
+    """List the names and values of a table, or of a list of pairs."""
+    if isinstance(values, dict):
+        return list(values.items())
+    if not isinstance(values, list):
+        return [("?", values)]
+    return [pair if isinstance(pair, list) and len(pair) == 2 else ("?", pair) for pair in values]
 
 
 def _value(value):

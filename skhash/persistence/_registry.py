@@ -34,6 +34,11 @@ _SOME_OF_SKLEARN = {
     "sklearn.cluster": {"KMeans", "MiniBatchKMeans"},
     "sklearn.neighbors": {"KNeighborsClassifier", "KNeighborsRegressor"},
 }
+# Not estimators, but what searches over parameters keep.
+_SPLITTERS = {
+    *("GroupKFold", "KFold", "LeaveOneOut", "PredefinedSplit", "ShuffleSplit", "StratifiedGroupKFold"),
+    *("StratifiedKFold", "StratifiedShuffleSplit", "TimeSeriesSplit"),
+}
 _PREFIX_OF_SKLEARN, _PREFIXES_OF_TORCH = "sklearn.", ("deep.", "torch.")
 
 
@@ -153,6 +158,11 @@ def function_of_name(name):
     return _own_functions().get(name)
 
 
+def is_object(name, cls):
+    """Whether objects of a class are their attributes, and no modules of torch."""
+    return issubclass(cls, BaseEstimator) or not name.startswith(_PREFIXES_OF_TORCH)
+
+
 def is_of_sklearn(cls):
     """Whether a class is one of scikit-learn's own."""
     return cls.__module__.startswith(_PREFIX_OF_SKLEARN)
@@ -167,13 +177,14 @@ def _name_in_sklearn(cls):
 
 
 def _class_in_sklearn(name):
-    """Find a public estimator of scikit-learn."""
+    """Find a public estimator or splitter of scikit-learn."""
     module_name, _, class_name = name.rpartition(".")
     # What is imported is an entry of the table, never the text of a file.
     for module in _SKLEARN_MODULES:
         if module == module_name and class_name in _SOME_OF_SKLEARN.get(module, {class_name}):
             public = importlib.import_module(module)
             found = getattr(public, class_name, None) if class_name in getattr(public, "__all__", ()) else None
-            if inspect.isclass(found) and issubclass(found, BaseEstimator):
+            is_splitter = module == "sklearn.model_selection" and class_name in _SPLITTERS
+            if inspect.isclass(found) and (is_splitter or issubclass(found, BaseEstimator)):
                 return found
     return None

@@ -61,6 +61,8 @@ def save(estimator, path, *, card=None):
     >>> bool((skhash.load(file).transform(X) == hasher.transform(X)).all())
     True
     """
+    if isinstance(estimator, type):
+        raise TypeError(f"skhash.save takes an estimator, got the class {estimator.__name__}; pass an instance.")
     if not isinstance(estimator, BaseEstimator):
         raise TypeError(f"skhash.save takes an estimator, got a {type(estimator).__name__}; save arrays with NumPy.")
     if not (card is None or isinstance(card, bool | dict)):

@@ -36,6 +36,8 @@ _PARTS_OF_NET = {
     *("self", "module", "criterion", "dataset", "iterator_train", "iterator_valid", "device", "compile", "kwargs"),
 }
 _PREFIX_OF_OPTIMIZER = "optimizer__"
+# Others are kept where they differ from skorch's defaults.
+_ALWAYS_KEPT = ("optimizer", "lr")
 
 
 def encode_torch(encoder, value, path, depth):
@@ -80,12 +82,11 @@ def _encode_tensor(encoder, tensor, path):
     if tensor.layout is not torch.strided or tensor.is_meta or tensor.dtype not in (*_DTYPES, torch.bfloat16):
         raise TypeError(f"{path} is a tensor of dtype {tensor.dtype}, which a file of skhash cannot hold; cast it.")
     values = tensor.detach().cpu().resolve_neg()
-    if not values.is_contiguous():
+    order = sorted(range(values.ndim), key=values.stride, reverse=True)
+    if values.numel() and values.stride() != _strides(values.shape) and values.permute(order).is_contiguous():
         # Memory in another order, such as channels_last, is kept: how sums round may depend on it.
-        order = sorted(range(values.ndim), key=values.stride, reverse=True)
-        if values.permute(order).is_contiguous():
-            values = values.permute(order)
-            node["axes"] = [int(axis) for axis in np.argsort(order)]
+        node["shape"], node["strides"] = list(values.shape), [max(1, stride) for stride in values.stride()]
+        values = values.permute(order)
     values = values.contiguous()
     if values.dtype == torch.bfloat16:
         node["dtype"], values = "bfloat16", values.view(torch.int16)
@@ -95,11 +96,12 @@ def _encode_tensor(encoder, tensor, path):
 
 
 def _decode_tensor(decoder, node, depth):
-    name, requires_grad, axes, dtype, is_parameter = decoder.fields(
+    name, requires_grad, shape, strides, dtype, is_parameter = decoder.fields(
         node,
         tensor=str,
         requires_grad=bool,
-        axes=(list, type(None)),
+        shape=(list, type(None)),
+        strides=(list, type(None)),
         dtype=(str, type(None)),
         is_parameter=(bool, type(None)),
     )
@@ -117,15 +119,40 @@ def _decode_tensor(decoder, node, depth):
         if dtype != "bfloat16" or array.dtype != np.int16:
             raise decoder.error(f"has a tensor {shown(name)} of dtype {shown(dtype)}")
         tensor = tensor.view(torch.bfloat16)
-    if axes is not None:
-        if not all(type(axis) is int for axis in axes) or sorted(axes) != list(range(tensor.ndim)):
-            raise decoder.error(f"has a tensor {shown(name)} with the axes {shown(axes)}")
-        tensor = tensor.permute(axes)
+    if shape is not None or strides is not None:
+        if not _is_dense(shape, strides, tensor.numel()):
+            raise decoder.error(f"has a tensor {shown(name)} of shape {shown(shape)} and strides {shown(strides)}")
+        tensor = tensor.reshape(-1).as_strided(shape, strides)
     if requires_grad and not tensor.is_floating_point():
         raise decoder.error(f"has a tensor {shown(name)} of integers with a gradient")
     tensor = nn.Parameter(tensor, requires_grad) if is_parameter else tensor.requires_grad_(requires_grad)
     decoder.tensors[name] = node, tensor
     return tensor
+
+
+def _strides(shape):
+    """Strides of a tensor in the order of its axes, as torch counts them for axes of one element."""
+    strides = [1]
+    for size in reversed(shape[1:]):
+        strides.append(strides[-1] * size)
+    return tuple(reversed(strides[: len(shape)]))
+
+
+def _is_dense(shape, strides, n_elements):
+    """Whether a shape and strides walk through so many elements, each of them once."""
+    sizes = [shape, strides]
+    if not all(
+        isinstance(each, list) and all(type(size) is int and 0 < size < 2**62 for size in each) for each in sizes
+    ):
+        return False
+    if len(shape) != len(strides) or not n_elements:
+        return False
+    n_walked = 1
+    for stride, size in sorted((stride, size) for stride, size in zip(strides, shape, strict=True) if size > 1):
+        if stride != n_walked:
+            return False
+        n_walked *= size
+    return n_walked == n_elements
 
 
 def _encode_module(encoder, module, path, depth):
@@ -217,13 +244,12 @@ def _decode_backbone(decoder, node, depth):
 
 
 def _encode_net(encoder, net, path, depth):
-    known = (
-        inspect.signature(type(net).__init__).parameters.keys() | inspect.signature(_skorch_init()).parameters.keys()
-    )
+    known = inspect.signature(_skorch_init()).parameters
     parameters = {
         name: value
         for name, value in vars(net).items()
-        if (name in known and name not in _PARTS_OF_NET) or ("__" in name.strip("_") and not name.startswith("_"))
+        if (name in known and name not in _PARTS_OF_NET and (name in _ALWAYS_KEPT or value is not known[name].default))
+        or ("__" in name and not name.startswith("_"))
     }
     unknown = [name for name in parameters if "__" in name and not name.startswith(_PREFIX_OF_OPTIMIZER)]
     if unknown:
