@@ -1,6 +1,5 @@
 """Save estimators to files and load them."""
 
-import importlib.metadata
 import sys
 import warnings
 from datetime import UTC, datetime
@@ -9,6 +8,8 @@ import numpy as np
 import scipy
 import sklearn
 from sklearn.base import BaseEstimator
+
+import skhash
 
 from ._card import write_card
 from ._container import open_container, write_container
@@ -100,7 +101,7 @@ def describe(estimator):
     except TypeError as error:
         raise TypeError(f"{type(estimator).__name__} cannot be saved: {error}") from None
     manifest = {
-        "skhash_version": importlib.metadata.version("skhash"),
+        "skhash_version": skhash.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": _versions(encoder.class_names),
         "estimator": node,
@@ -151,6 +152,21 @@ def load(path, mmap=False, verify=False):
     save : Save an estimator.
     skhash.persistence.SavedIndex : Add to a saved search, whose log is loaded with it.
     skhash.persistence.inspect : See what a file holds without loading it.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import skhash
+    >>> codes = np.random.default_rng(0).integers(256, size=(200_000, 8), dtype=np.uint8)
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "index.skhash")
+    >>> skhash.save(skhash.HammingNearestNeighbors(2).fit(codes), path)
+    >>> search = skhash.load(path, mmap=True)
+    >>> distances, ids = search.kneighbors(codes[:1])
+    >>> int(ids[0, 0])
+    0
+    >>> folder.cleanup()
     """
     from ._growing import SavedIndex, fingerprint_of_log
 
@@ -210,7 +226,7 @@ def _versions(class_names):
         "scikit-learn": sklearn.__version__,
     }
     if any(name.startswith(("deep.", "torch.")) for name in class_names):
-        versions["torch"] = importlib.metadata.version("torch")
+        versions["torch"] = sys.modules["torch"].__version__
     return versions
 
 

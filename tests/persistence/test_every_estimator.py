@@ -72,6 +72,10 @@ def test_unfitted(estimator):
 
 @every_estimator
 def test_fitted(estimator):
+    if type(estimator) in TAKES_IMAGES:
+        pytest.importorskip("PIL", reason="reads images with Pillow")
+    if type(estimator).__name__ == "CNNFeatures":
+        pytest.importorskip("torch", reason="runs a network")
     rows, labels, new = data_for(estimator)
     fitted = clone(estimator).fit(rows, labels)
     loaded = saved_and_loaded(fitted)
