@@ -1,4 +1,4 @@
-"""Whether the same rows give the same codes however they are handed over, and searches the neighbours of a naive one."""
+"""Whether rows give the same codes however they are handed over, and searches the neighbours of a naive one."""
 
 import hashlib
 import itertools

@@ -1,7 +1,7 @@
 """Damaged and hostile files: what loading them leads to, for each kind of file and each fault.
 
-Each try damages a sound file in one way, writes it, and opens it in each way there is. Tries run in forked processes with
-a limit on memory and on time, so that one that brings the process down is counted, and the rest goes on.
+Each try damages a sound file in one way, writes it, and opens it in each way there is. Tries run in forked processes
+with a limit on memory and on time, so that one that brings the process down is counted, and the rest goes on.
 """
 
 import json
@@ -33,8 +33,6 @@ SECONDS_A_TRY = 10
 N_ATTEMPTS = 20
 OUTCOMES = ("refused", "unexpected", "same", "wrong", "crashed", "hung")
 FAULTS = ("truncated", "bit flipped", "header flipped", "hostile sizes", "spliced", "zeroed")
-# A file that passes for sound although it was damaged.
-DAMAGES = frozenset(FAULTS) - {"hostile sizes"}
 HOSTILE = (0, 1, 7, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**48, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
 
 
@@ -110,9 +108,6 @@ class Kind:
 
     beside : bytes or None
         A sound file that the damaged one, with ".log" after its name, belongs to.
-
-    is_harmless : callable
-        Takes the damaged file and tells whether nothing that counts was damaged, so that it must not be refused.
     """
 
     def __init__(self, name, datas, ways, *, n_header, hostile, refusals=(Exception,), beside=None):
