@@ -12,6 +12,7 @@ from joblib import effective_n_jobs
 from .._checked_map import CheckedMap
 from .._compiled import BreakEven
 from ._brute import BruteIndex
+from ._grown_map import GrownMap
 from ._streamed import PIECE_BYTES, StreamedIndex
 
 # What NumPy takes to compare one word of 64 bits of a query with one of a code, selection included.
@@ -100,7 +101,7 @@ class SearchEngine:
         codes, flat = self._codes, self._flat
         if codes is None:
             return flat.codes()
-        return np.asarray(codes) if isinstance(codes, CheckedMap) else codes
+        return np.asarray(codes) if isinstance(codes, (CheckedMap, GrownMap)) else codes
 
     def extended(self, codes):
         """Return an engine for a database with more codes.
@@ -116,6 +117,8 @@ class SearchEngine:
             Searches running on this engine are not disturbed.
         """
         if self._flat is None:
+            if _is_large_map(self._codes):
+                return self._sibling(GrownMap.of(self._codes).extended(codes), None)
             return self._sibling(np.concatenate([self.codes(), codes]), None)
         return self._sibling(None, self._flat.extended(codes))
 
@@ -133,6 +136,8 @@ class SearchEngine:
             Searches running on this engine are not disturbed.
         """
         if self._flat is None:
+            if _is_large_map(self._codes):
+                return self._sibling(GrownMap.of(self._codes).without(positions), None)
             return self._sibling(np.delete(self.codes(), positions, axis=0), None)
         return self._sibling(None, self._flat.without(positions))
 
@@ -354,7 +359,7 @@ class SearchEngine:
 
 def _is_large_map(codes):
     """Whether codes are left where they lie, in a file that is mapped to memory."""
-    if isinstance(codes, CheckedMap):
+    if isinstance(codes, (CheckedMap, GrownMap)):
         return True
     owner = codes
     while isinstance(owner, np.ndarray) and not isinstance(owner, np.memmap):

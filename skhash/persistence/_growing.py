@@ -39,8 +39,8 @@ class SavedIndex:
         A file that :func:`skhash.save` wrote, with a fitted `HammingNearestNeighbors`.
 
     mmap : bool, default=False
-        Whether to leave the codes of a large database in the file, as in :func:`skhash.load`. They are read into
-        memory once there are changes to search.
+        Whether to leave the codes of a large database in the file, as in :func:`skhash.load`. What the log holds is
+        kept in memory.
 
     timeout : float, default=0.0
         Seconds that the first change waits for another writer.

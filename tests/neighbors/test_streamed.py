@@ -10,6 +10,7 @@ from skhash import HammingNearestNeighbors, _compiled
 from skhash.codes import hamming_distances
 from skhash.neighbors import _engine, _streamed
 from skhash.neighbors._brute import BruteIndex
+from skhash.neighbors._grown_map import GrownMap
 from skhash.neighbors._merge import merge_nearest
 from skhash.neighbors._streamed import StreamedIndex
 
@@ -74,11 +75,56 @@ def test_threads_search_parts_of_a_map(small_pieces):
         )
 
 
-def test_map_grows_and_shrinks_into_memory(small_pieces, mapped):
+def test_map_grows_and_shrinks_without_being_read(small_pieces, mapped):
     codes = np.random.RandomState(0).randint(0, 256, (300, 8)).astype(np.uint8)
     search = HammingNearestNeighbors(1).fit(mapped(codes)).add(codes[:2]).remove([0])
     np.testing.assert_array_equal(search.codes_, np.concatenate([codes[1:], codes[:2]]))
     assert search.kneighbors(codes[:1])[1].tolist() == [[300]]
+    assert isinstance(search._database.engine._codes, GrownMap)
+    assert _engine._is_large_map(search._database.engine._codes._mapped)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_grown_map_is_searched_like_an_array(small_pieces, mapped, monkeypatch, compiled):
+    if compiled:
+        pytest.importorskip("numba")
+    monkeypatch.setattr(_compiled, "SECONDS_TO_COMPILE", 0.0 if compiled else float("inf"))
+    monkeypatch.setattr(_engine, "_is_compiled", lambda search, n_bytes: compiled)
+    rng = np.random.RandomState(0)
+    codes, queries = (rng.randint(0, 4, (n, 8)).astype(np.uint8) for n in (400, 20))
+    in_memory, grown = (HammingNearestNeighbors(9, radius=8).fit(made) for made in (codes, mapped(codes)))
+    for _ in range(8):
+        more, removed = rng.randint(0, 4, (rng.randint(1, 150), 8)), rng.choice(in_memory.ids_, 90, replace=False)
+        for search in (in_memory, grown):
+            search.add(more).remove(removed)
+        np.testing.assert_array_equal(grown.codes_, in_memory.codes_)
+        np.testing.assert_array_equal(grown.kneighbors(queries), in_memory.kneighbors(queries))
+        where = rng.choice(in_memory.ids_, 50, replace=False)
+        np.testing.assert_array_equal(
+            grown.kneighbors(queries, where=where), in_memory.kneighbors(queries, where=where)
+        )
+        for found, expected in zip(
+            grown.radius_neighbors(queries)[1], in_memory.radius_neighbors(queries)[1], strict=True
+        ):
+            np.testing.assert_array_equal(found, expected)
+    assert isinstance(grown._database.engine._codes, GrownMap)
+    grown.remove(grown.ids_)
+    assert grown.codes_.shape == (0, 8)
+
+
+@pytest.mark.parametrize("n_removed", [0, 1, 7, 30])
+def test_every_slice_of_a_grown_map(n_removed):
+    rng = np.random.RandomState(n_removed)
+    mapped, added = (rng.randint(0, 256, (n, 3)).astype(np.uint8) for n in (20, 10))
+    codes, grown = np.concatenate([mapped, added]), GrownMap.of(mapped).extended(added[:4]).extended(added[4:])
+    for row in rng.permutation(30)[:n_removed]:
+        # One after the other, at the position that the row has then.
+        position = np.flatnonzero((codes == np.concatenate([mapped, added])[row]).all(axis=1))
+        codes, grown = np.delete(codes, position, axis=0), grown.without(position)
+    assert grown.shape == codes.shape
+    for start in range(len(codes) + 1):
+        for stop in range(len(codes) + 1):
+            np.testing.assert_array_equal(grown[start:stop], codes[start:stop])
 
 
 def test_small_map_is_copied(mapped, tmp_path):

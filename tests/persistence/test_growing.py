@@ -994,6 +994,23 @@ def test_threads_share_an_index(path):
     assert sorted(load(path).ids_) == [10, 11, 12, 13, *range(100, 120), *range(130, 150), *range(160, 180)]
 
 
+def test_a_mapped_index_grows_without_being_read(tmp_path):
+    rng = np.random.default_rng(0)
+    path, codes = tmp_path / "index.skhash", rng.integers(256, size=(3 * 2**20, 4), dtype=np.uint8)
+    codes[5] = [1, 2, 3, 4]
+    nearest = next(id for id in np.flatnonzero((np.r_[codes, codes[5:6]] == codes[5]).all(axis=1)) if id != 5)
+    save(HammingNearestNeighbors(n_neighbors=1).fit(codes), path)
+    with SavedIndex(path, mmap=True) as index:
+        index.add([[1, 2, 3, 4]]).remove([5])
+        for search in (index.snapshot(), load(path, mmap=True)):
+            mapped = search._database.engine._codes._mapped
+            assert not mapped._verified.any()
+            distances, ids = search.kneighbors([[1, 2, 3, 4]])
+            assert (distances[0, 0], ids[0, 0]) == (0, nearest)
+        index.compact().add([[9, 9, 9, 9]])
+        assert len(index.snapshot().codes_) == len(codes) + 1
+
+
 # Any sequence of operations, against a dictionary
 
 
