@@ -28,7 +28,11 @@ _CLASSES = (
     *("sklearn.neighbors.KNeighborsClassifier", "sklearn.model_selection.GridSearchCV", "sklearn.svm.SVC"),
     *("sklearn.feature_extraction.text.TfidfVectorizer", "sklearn.impute.SimpleImputer", "os.system", "builtins.eval"),
     *("sklearn.linear_model.LogisticRegression", "sklearn.random_projection.SparseRandomProjection"),
-    *("sklearn.compose.ColumnTransformer", "sklearn.preprocessing.FunctionTransformer", "sklearn.model_selection.KFold"),
+    *(
+        "sklearn.compose.ColumnTransformer",
+        "sklearn.preprocessing.FunctionTransformer",
+        "sklearn.model_selection.KFold",
+    ),
 )
 _FUNCTIONS = ("identity", "mean_average_precision_scorer", "eval", "os.system", "__import__")
 _BYTES = (0, 1, 2, 127, 128, 254, 255)
@@ -70,8 +74,8 @@ class Mutator:
         manifest, arrays = parts
         if rng.random() < 0.06:
             return _changed_list_of_tensors(data, rng)
-        for _ in range(1 + rng.geometric(0.6)):
-            if arrays and rng.random() < 0.3:
+        for _ in range(rng.geometric(0.7)):
+            if arrays and rng.random() < 0.45:
                 self._change_tensor(arrays, rng)
             else:
                 manifest = self._changed_tree(manifest, list(arrays), rng)
@@ -180,7 +184,10 @@ class Mutator:
             lambda: {"kind": "bytes", "tensor": one_of(names) if names else "x"},
             lambda: {"kind": "int", "hex": one_of(("0x0", "-0x1", "0x" + "f" * 5000, "0x", "1"))},
             lambda: {"kind": "float", "value": one_of(("nan", "inf", "-inf", "1", "1e5"))},
-            lambda: {"kind": one_of(("tuple", "set", "frozenset")), "items": [scalar() for _ in range(rng.integers(4))]},
+            lambda: {
+                "kind": one_of(("tuple", "set", "frozenset")),
+                "items": [scalar() for _ in range(rng.integers(4))],
+            },
             lambda: {"kind": "dict", "items": [[scalar(), scalar()] for _ in range(rng.integers(4))]},
             lambda: {"kind": "dict", "items": [["bit_generator", state["bit_generator"]], ["state", array()]]},
             lambda: {"kind": "slice", "items": [scalar() for _ in range(3)]},
@@ -195,7 +202,10 @@ class Mutator:
                 "shape": shape[:2] + [3] * (2 - len(shape[:2])),
                 "parts": {part: array() for part in parts},
             },
-            lambda: {"kind": "random_state", "state": {"kind": "dict", "items": [list(item) for item in state.items()]}},
+            lambda: {
+                "kind": "random_state",
+                "state": {"kind": "dict", "items": [list(item) for item in state.items()]},
+            },
             lambda: {"kind": "generator", "state": {"kind": "dict", "items": [list(item) for item in state.items()]}},
             lambda: {"kind": "partial", "class": one_of(_CLASSES), "keywords": {one_of(("n_bits", "x")): scalar()}},
             lambda: {"kind": "class", "class": one_of(_CLASSES)},
@@ -295,7 +305,7 @@ def _changed_log(data, rng):
         _, kind, _, n_bytes, _ = struct.unpack_from("<4sB3xQQI", data, start)
         records.append([kind, bytearray(data[start + 32 : start + 32 + n_bytes])])
         start += 32 + n_bytes
-    for _ in range(1 + rng.geometric(0.6)):
+    for _ in range(rng.geometric(0.7)):
         what = rng.integers(6)
         record = records[rng.integers(len(records))] if records else None
         if record is None or what == 0:

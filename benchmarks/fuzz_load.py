@@ -77,9 +77,17 @@ def seeds():
         skhash.RetrievalPipeline([*steps, search], rescore="float").fit(X, y),
         skhash.HammingNearestNeighborsTransformer().fit(codes),
         make_pipeline(PCA(2), skhash.LSH(2)).fit(X),
-        make_pipeline(skhash.LSH(8, random_state=0), KNeighborsClassifier(algorithm="brute", metric="hamming")).fit(X, y),
+        make_pipeline(skhash.LSH(8, random_state=0), KNeighborsClassifier(algorithm="brute", metric="hamming")).fit(
+            X, y
+        ),
         GridSearchCV(KNeighborsClassifier(algorithm="brute"), {"n_neighbors": [1, 2]}, cv=2).fit(X, y),
     ]
+    if find_spec("torch") and find_spec("skorch"):
+        settings = {"max_epochs": 1, "random_state": 0}
+        estimators += [
+            skhash.DeepSupervisedHasher(4, loss="csq", network="linear", **settings).fit(X, y),
+            skhash.DeepSupervisedHasher(4, network="mlp", **settings).fit(X, y),
+        ]
     datas = []
     for estimator in estimators:
         file = io.BytesIO()
@@ -220,7 +228,13 @@ def work(folder, engine, seconds, random_state):
     def mutate(data, max_size, seed):
         return mutator.mutate(data, np.random.default_rng([random_state, seed]))[:max_size]
 
-    options = [f"-max_total_time={max(1, round(seconds))}", "-max_len=65536", "-len_control=0", "-reload=0", "-timeout=0"]
+    options = [
+        f"-max_total_time={max(1, round(seconds))}",
+        "-max_len=65536",
+        "-len_control=0",
+        "-reload=0",
+        "-timeout=0",
+    ]
     options += [f"-seed={random_state + 1}", f"-artifact_prefix={folder}/", "-rss_limit_mb=0", "-print_final_stats=1"]
     atheris.Setup(["fuzz_load", *options, str(corpus)], target, custom_mutator=mutate)
     atheris.Fuzz()
@@ -288,7 +302,9 @@ def supervise(options):
             counts = struct.unpack(f"{N_COUNTS}q", Path(folder, "counts").read_bytes())
             phase = ("outside", "loading", "using")[counts[PHASE]]
             tail = [line for line in log.splitlines() if "File " in line or "Error" in line or "error" in line][:12]
-            findings.append(f"{'hung' if status == 99 else 'crashed'} while {phase} (status {status}): {' | '.join(tail)}")
+            findings.append(
+                f"{'hung' if status == 99 else 'crashed'} while {phase} (status {status}): {' | '.join(tail)}"
+            )
             print(f"finding: {findings[-1]}", flush=True)
             for name in ("tried", "numbers.log", "words.log"):
                 if Path(folder, name).exists():
