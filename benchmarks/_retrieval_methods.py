@@ -4,6 +4,7 @@ Settings come in stages: each of a stage changes the best one of the stages befo
 budget counts settings, and cuts the stages off where it ends.
 """
 
+import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -152,7 +153,7 @@ class Method:
 def find_method(name, bits):
     """Look up a method; None where this skhash does not have it."""
     if name.startswith("deep:"):
-        return _deep(name)
+        return _deep(name, bits)
     if name == "one-hot":
         stages = (_ridges("C", 0.01, 0.001, 0.1, 0.0001, 1.0, 0.00001),)
         return Method(name, lambda n_bits, seed, setting, n: OneHotClassifier(**setting), stages, "none")
@@ -196,12 +197,14 @@ def _maker(cls, **fixed):
     return make
 
 
-def _deep(name):
+def _deep(name, bits):
     from skhash.deep.losses import LOSSES
 
     loss = name.removeprefix("deep:")
     if loss not in LOSSES:
         return None
+    is_nested = "prefixes" in inspect.signature(LOSSES[loss]).parameters
+    fixed = {"prefixes": tuple(bits)} if is_nested else {}
 
     def make(n_bits, seed, setting, n_rows):
         setting = dict(setting)
@@ -209,7 +212,7 @@ def _deep(name):
         epochs = setting.pop("epochs", None) or n_epochs(n_rows)
         return skhash.DeepSupervisedHasher(
             n_bits,
-            loss=LOSSES[loss](**weight),
+            loss=LOSSES[loss](**fixed, **weight),
             max_epochs=epochs,
             validation_fraction=None,
             early_stopping=None,
@@ -222,7 +225,32 @@ def _deep(name):
     weights = tuple({"weight": {weight: value}} for value in values)
     others = ({"weight_decay": 0.01},), ({"batch_size": 32},)
     stages = (rates, ({"lr_schedule": "cosine"},), *((weights,) if weights else ()), *others)
-    return Method(name, make, stages, labels="all rows")
+    return Method(name, make, stages, lengths="prefixes" if is_nested else "each", labels="all rows")
+
+
+def at_length(method, model, n_bits):
+    """Take the model of the first bits, where there is one model for all lengths."""
+    if method.lengths != "prefixes":
+        return model
+    return _network_prefix(model, n_bits) if method.is_deep else model.prefix(n_bits)
+
+
+def _network_prefix(hasher, n_bits):
+    """Make a network of the first bits, through which gradients pass as through the whole one."""
+    import torch
+
+    class FirstBits(torch.nn.Module):
+        def __init__(self, loss):
+            super().__init__()
+            self.loss = loss
+
+        def project(self, outputs):
+            return self.loss.project(outputs)[:, :n_bits]
+
+    shorter = copy.deepcopy(hasher)
+    shorter.net_.criterion_ = FirstBits(shorter.net_.criterion_)
+    shorter.n_bits_ = n_bits
+    return shorter
 
 
 def n_epochs(n_rows):

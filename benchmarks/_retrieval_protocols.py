@@ -1,4 +1,7 @@
-"""What `retrieval.py` does in each protocol with a method, from the split to lines of outcomes."""
+"""What `retrieval.py` does in each protocol with a method, from the split to lines of outcomes.
+
+What is measured of the methods is in `_retrieval_measures.py`.
+"""
 
 import hashlib
 import json
@@ -11,7 +14,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from _retrieval_methods import average_precisions, find_method, validate
+from _retrieval_measures import N_CHUNKS, measure_once, measure_stream
+from _retrieval_methods import find_method, validate
 from _retrieval_splits import (
     UNLABELLED,
     chunks_of,
@@ -27,17 +31,12 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 import skhash
-from skhash.metrics import precision_recall_by_radius
 
 PROTOCOLS = ("seen", "unseen", "few-labels", "cross-dataset", "stream", "robust")
 LABELS_PER_CLASS = (10, 50, 500)
-N_CHUNKS = 5
 
 # Standard deviations of Gaussian noise on the queries, in units of those of each feature over the training rows.
 NOISE = (0.5, 1.0, 2.0)
-
-# Queries of the curves of precision and recall.
-_CURVE_QUERIES = 1000
 
 
 class Dataset(NamedTuple):
@@ -185,13 +184,13 @@ class Worker:
 
     def _work_at(self, lengths):
         """Fit one model, and evaluate it at one or several lengths."""
-        names = self._outcomes()
+        names = self.outcomes()
         tasks = {(n_bits, name): self._task(n_bits, name) for n_bits in lengths for name in names}
         if all(self.run.has(task) for task in tasks.values()):
             return
         try:
             chosen = self._choose(max(lengths) if lengths[0] else None)
-            measure = _measure_stream if self.cell.protocol == "stream" else _measure_once
+            measure = measure_stream if self.cell.protocol == "stream" else measure_once
             outcomes = measure(self, lengths, chosen)
         except ValueError as error:
             outcomes = {key: {"refused": str(error)} for key in tasks}
@@ -200,7 +199,8 @@ class Worker:
             score = f"mAP {row['map']:.4f}, fit {row['fit_seconds']:.1f} s" if "map" in row else row["refused"]
             say(f"{_describe(task)}: {score}")
 
-    def _outcomes(self):
+    def outcomes(self):
+        """Name what is measured of one model at one length."""
         if self.cell.protocol == "stream":
             return [f"{number}/{N_CHUNKS}" for number in range(1, N_CHUNKS + 1)]
         if self.cell.protocol == "robust":
@@ -302,111 +302,6 @@ class Worker:
         row = self.run.get(task, train)
         say(f"{_describe(task)} {setting}: validation {row['validation']}")
         return row
-
-
-def _measure_once(worker, lengths, chosen):
-    """Fit on all training rows, and rank the database for the queries, clean and changed."""
-    parts, method = worker.parts, worker.method
-    n_bits = max(lengths) if lengths[0] else None
-    n_labelled = int((parts.y != UNLABELLED).sum())
-    model = worker.make(n_bits, chosen["setting"], n_labelled)
-    start = time.perf_counter()
-    model.fit(parts.X, parts.y)
-    fit_seconds = time.perf_counter() - start
-    outcomes = {}
-    for n_bits in lengths:
-        shorter = model.prefix(n_bits) if method.lengths == "prefixes" else model
-        start = time.perf_counter()
-        codes = shorter.transform(parts.database) if hasattr(shorter, "transform") else None
-        hash_seconds = time.perf_counter() - start
-        for name in worker._outcomes():
-            start = time.perf_counter()
-            queries = _queries_under(name, worker, shorter, codes)
-            values = average_precisions(
-                shorter, queries, parts.database, parts.query_labels, parts.database_labels, codes
-            )
-            outcome = {
-                "average_precisions": values,
-                "fit_seconds": round(fit_seconds, 3),
-                "hash_seconds": round(hash_seconds, 3),
-                "score_seconds": round(time.perf_counter() - start, 3),
-                "shared_by": len(lengths) * len(worker._outcomes()),
-                **chosen,
-                "fitted": _numbers_of(model),
-            }
-            if codes is not None and n_bits and worker.cell.protocol in ("seen", "unseen"):
-                outcome["curve"] = _curve(shorter, queries, codes, parts, n_bits)
-            outcomes[n_bits, name] = outcome
-    return outcomes
-
-
-def _queries_under(condition, worker, model, codes):
-    """Change the queries as the condition says."""
-    parts, seed = worker.parts, worker.cell.seed
-    if condition.startswith("noise"):
-        random = np.random.default_rng(seed)
-        noise = random.standard_normal(parts.queries.shape, dtype=np.float32)
-        return parts.queries + noise * parts.X.std(axis=0) * float(condition.split()[1])
-    if condition == "attacked":
-        from skhash.deep.adversarial import attack_queries, center_codes
-
-        centers = center_codes(parts.query_labels, codes, parts.database_labels, n_bits=model.n_bits_)
-        return attack_queries(model, parts.queries, scale=parts.X.std(axis=0), centers=centers, random_state=seed)
-    return parts.queries
-
-
-def _curve(model, queries, codes, parts, n_bits):
-    rows = slice(0, _CURVE_QUERIES)
-    curve = precision_recall_by_radius(
-        model.transform(queries[rows]),
-        codes,
-        parts.query_labels[rows],
-        parts.database_labels,
-        n_bits=n_bits,
-    )
-    return {name: np.round(values, 5).tolist() for name, values in zip(("precision", "recall"), curve[:2], strict=True)}
-
-
-def _numbers_of(model):
-    """What a model has chosen by itself."""
-    return {
-        name: value
-        for name, value in vars(model).items()
-        if name.endswith("_") and isinstance(value, int | float | str | bool)
-    }
-
-
-def _measure_stream(worker, lengths, chosen):
-    """Let training rows arrive in chunks, and rank after each; hashers that cannot go on start again."""
-    parts, method = worker.parts, worker.method
-    chunks = chunks_of(parts.y, N_CHUNKS, worker.cell.seed)
-    n_bits = max(lengths) if lengths[0] else None
-    model = worker.make(n_bits, chosen["setting"], len(chunks[0]))
-    outcomes = {}
-    for number, chunk in enumerate(chunks, start=1):
-        start = time.perf_counter()
-        goes_on = hasattr(model, "partial_fit")
-        if goes_on:
-            model.partial_fit(parts.X[chunk], parts.y[chunk])
-        else:
-            rows = np.concatenate(chunks[:number])
-            model = worker.make(n_bits, chosen["setting"], len(rows)).fit(parts.X[rows], parts.y[rows])
-        fit_seconds = time.perf_counter() - start
-        for n_bits_now in lengths:
-            start = time.perf_counter()
-            shorter = model.prefix(n_bits_now) if method.lengths == "prefixes" else model
-            values = average_precisions(
-                shorter, parts.queries, parts.database, parts.query_labels, parts.database_labels
-            )
-            outcomes[n_bits_now, f"{number}/{N_CHUNKS}"] = {
-                "average_precisions": values,
-                "fit_seconds": round(fit_seconds, 3),
-                "score_seconds": round(time.perf_counter() - start, 3),
-                "shared_by": len(lengths),
-                "goes_on": goes_on,
-                **chosen,
-            }
-    return outcomes
 
 
 def _describe(task):

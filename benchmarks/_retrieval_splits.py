@@ -15,6 +15,9 @@ VALIDATION_SHARE = 0.2
 
 QUERIES_PER_CLASS = 100
 
+# Rows that a setting is fitted on, and held out, at most.
+MOST_ROWS_TO_TUNE, MOST_ROWS_HELD_OUT = 10_000, 3_000
+
 # Rows without a known class, as everywhere in skhash.
 UNLABELLED = -1
 
@@ -91,7 +94,8 @@ def hold_out(y, what, seed):
         Classes of the training rows; those that are -1 are never judged by.
 
     what : {"rows", "classes"}
-        A fifth of the rows of each class, at least two, or all rows of three tenths of the classes, at least two.
+        A fifth of the rows of each class, at least two, or all rows of three tenths of the classes, at least two. Of
+        many rows, 3,000 are held out, and of the others 10,000 are fitted on.
 
     seed : int
         Seed of the draw.
@@ -114,7 +118,12 @@ def hold_out(y, what, seed):
             rows = random.permutation(np.flatnonzero(y == label))
             parts.append(rows[: max(2, round(VALIDATION_SHARE * len(rows)))])
         held_out = np.sort(np.concatenate(parts))
-    return np.setdiff1d(np.arange(len(y)), held_out), held_out
+    fitted = np.setdiff1d(np.arange(len(y)), held_out)
+    return _some_rows(fitted, MOST_ROWS_TO_TUNE, random), _some_rows(held_out, MOST_ROWS_HELD_OUT, random)
+
+
+def _some_rows(rows, most, random):
+    return rows if len(rows) <= most else np.sort(random.permutation(rows)[:most])
 
 
 def chunks_of(y, n_chunks, seed):

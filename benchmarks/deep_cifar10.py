@@ -62,6 +62,7 @@ MAIN_WEIGHTS = {
     # Pairs with this weight would not begin in a training as short as this.
     "mdsh": ("pairs_from", (0, 4)),
     "mihash": ("slope", (0.5, 4.0)),
+    "nested": ("lam", (3.0, 0.3)),
     "orthohash": ("margin", (0.3, 0.5)),
 }
 

@@ -23,16 +23,16 @@ from skhash import ITQ, CNNFeatures, DeepSupervisedHasher, PixelFeatures
 from skhash.datasets import retrieval_split
 from skhash.metrics import mean_average_precision
 
-N_BITS, N_DATABASE, BACKBONE_SIZE = 32, 10_000, 96
+N_BITS, BACKBONE_SIZE = 32, 96
 
 
-def load(path, seed):
+def load(path, seed, *, n_train_per_class=1000, n_database=10_000):
     """Read all images, and draw queries, training images and a database."""
     with np.load(path) as data:
         images = np.concatenate([data["x_train"], data["x_test"]])
         labels = np.concatenate([data["y_train"], data["y_test"]])
-    split = retrieval_split(labels, n_queries_per_class=100, n_train_per_class=1000, random_state=seed)
-    database = np.random.default_rng(seed).choice(split.database, N_DATABASE, replace=False)
+    split = retrieval_split(labels, n_queries_per_class=100, n_train_per_class=n_train_per_class, random_state=seed)
+    database = np.random.default_rng(seed).choice(split.database, n_database, replace=False)
     return images, labels, split.query, split.train, database
 
 

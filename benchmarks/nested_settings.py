@@ -36,16 +36,35 @@ def development_rows(y):
     return np.flatnonzero(free)
 
 
-def score(hasher, X, y, split):
+def development_data(path):
+    """Load features and classes of these rows."""
+    X, y = load(path)
+    rows = development_rows(y)
+    return X[rows], y[rows]
+
+
+def development_splits(y, n_train, seed):
+    """Draw a split of the same classes, and one of unseen ones."""
+    counts = {"n_queries_per_class": 100, "n_train_per_class": n_train, "random_state": seed}
+    return retrieval_split(y, **counts), unseen_class_split(y, n_unseen_classes=0.3, **counts)
+
+
+def average_precisions(hasher, X, y, split):
+    """Compute the average precision of each query, on average over the lengths."""
     database = split.database[:: -(-len(split.database) // MOST_ROWS)]
     queries, codes = hasher.transform(X[split.query]), hasher.transform(X[database])
     return np.mean(
         [
             mean_average_precision(
-                truncate_codes(queries, length), truncate_codes(codes, length), y[split.query], y[database]
-            )
+                truncate_codes(queries, length),
+                truncate_codes(codes, length),
+                y[split.query],
+                y[database],
+                return_per_query=True,
+            )[1]
             for length in LENGTHS
-        ]
+        ],
+        axis=0,
     )
 
 
@@ -57,7 +76,9 @@ def try_settings(X, y, split, seed):
         return hasher.fit(X[split.train], y[split.train])
 
     scores = {
-        (ridge, residual): score(fitted(ridge, residual), X, y, split) for ridge in RIDGES for residual in RESIDUALS
+        (ridge, residual): average_precisions(fitted(ridge, residual), X, y, split).mean()
+        for ridge in RIDGES
+        for residual in RESIDUALS
     }
     auto = fitted("auto", "auto")
     validation = auto.validation_scores_
@@ -70,19 +91,12 @@ def main():
     parser.add_argument("--train", type=int, nargs="+", default=[500, 50, 10], help="training rows of a class")
     parser.add_argument("--seeds", type=int, default=3, help="number of splits (default: 3)")
     arguments = parser.parse_args()
-    X, y = load(arguments.features)
-    rows = development_rows(y)
-    X, y = X[rows], y[rows]
+    X, y = development_data(arguments.features)
     print("| rows a class | settings | seen | unseen | sum | taken |\n|---|---|---|---|---|---|")
     for n_train in arguments.train:
-        counts = {"n_queries_per_class": 100, "n_train_per_class": n_train}
         results = []
         for seed in range(1000, 1000 + arguments.seeds):
-            splits = (
-                retrieval_split(y, **counts, random_state=seed),
-                unseen_class_split(y, n_unseen_classes=0.3, **counts, random_state=seed),
-            )
-            results.append([try_settings(X, y, split, seed) for split in splits])
+            results.append([try_settings(X, y, split, seed) for split in development_splits(y, n_train, seed)])
         means = {
             setting: np.mean([[scores[setting] for scores, _, _ in pair] for pair in results])
             for setting in results[0][0][0]

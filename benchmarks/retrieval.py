@@ -23,7 +23,8 @@ in training.
 Every method tries at most `--budget` settings, at each code length anew, judged by training rows alone: a fifth of them
 is held out of the fit and ranked among itself, for `unseen` and `cross-dataset` three tenths of the training classes.
 A network may stop after the best epoch. The best setting is fitted to all training rows. `NestedHash` is one model for
-all lengths with its defaults; "NestedHash-separate" is one for each.
+all lengths with its defaults; "NestedHash-separate" is one for each. "deep:nested" is one training for all lengths, and
+its setting is chosen at the largest.
 
 Each line of RUN.jsonl is an outcome, and RUN.queries/ has the average precision of each query. A run that was stopped
 goes on. Tables are printed as Markdown; `--report` writes them for Sphinx, with figures.

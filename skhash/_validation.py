@@ -95,6 +95,24 @@ def all_finite(values):
         return bool(np.isfinite(np.vdot(values, values)) or np.isfinite(values).all())
 
 
+def largest_magnitude(X):
+    """Find the largest magnitude, a few rows at a time.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+        Finite real numbers.
+
+    Returns
+    -------
+    magnitude : float
+        Largest absolute value, of rows that may be larger than the memory.
+    """
+    values = X.data if sparse.issparse(X) else X
+    starts = range(0, len(values), _BLOCK_ROWS)
+    return max((float(np.abs(values[start : start + _BLOCK_ROWS]).max()) for start in starts), default=0.0)
+
+
 def check_finite(estimator, X):
     """Refuse NaN and infinity, naming the first place.
 

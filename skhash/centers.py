@@ -1,6 +1,7 @@
 """Codes of -1 and +1 that are far from each other, one for each class."""
 
-from itertools import combinations
+from collections.abc import Iterable
+from itertools import combinations, pairwise
 from math import comb
 from numbers import Integral
 
@@ -8,6 +9,8 @@ import numpy as np
 from scipy.optimize import quadratic_assignment
 from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
+
+from ._memory import check_allocation
 
 __all__ = [
     "NestedCodebook",
@@ -27,6 +30,9 @@ _BLOCK_ROWS = 1024
 
 # Words among which a greedy search chooses.
 _N_CANDIDATES = 4096
+
+# What an exchange of two words has to gain, beyond rounding.
+_SMALLEST_EXCHANGE = 1e-9
 
 # Up to this many classes, a greedy search looks at all divisions into halves.
 _MOST_CLASSES_OF_ALL_SPLITS = 12
@@ -115,12 +121,16 @@ def hadamard_centers(n_classes, n_bits, *, random_state=None):
         raise ValueError(
             f"hadamard_centers: {n_classes} classes exceed the {2 * n_bits} rows for n_bits={n_bits}; raise n_bits."
         )
-    matrix = np.ones((1, 1), dtype=np.int8)
-    while len(matrix) < n_bits:
-        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
-    if n_classes > n_bits:
-        matrix = np.concatenate([matrix, -matrix])
-    return matrix[check_random_state(random_state).permutation(len(matrix))[:n_classes]]
+    what = f"the result, centres of {n_classes:,} classes and n_bits={n_bits:,}"
+    check_allocation("hadamard_centers", n_classes * n_bits, what, "lower n_bits")
+    n_rows = 2 * n_bits if n_classes > n_bits else n_bits
+    centers = np.empty((n_classes, n_bits), dtype=np.int8)
+    # Of the matrix, only these rows are made: entry (i, j) is -1 where i and j share an odd number of ones.
+    columns = np.arange(n_bits)
+    for center, row in zip(centers, check_random_state(random_state).permutation(n_rows)[:n_classes], strict=True):
+        is_odd = np.bitwise_count(columns & (row % n_bits)) & 1
+        center[:] = (1 - 2 * is_odd.astype(np.int8)) * (1 if row < n_bits else -1)
+    return centers
 
 
 def balanced_centers(n_classes, n_bits, *, random_state=None):
@@ -369,6 +379,8 @@ def gilbert_varshamov_distance(n_classes, n_bits):
     >>> gilbert_varshamov_distance(10, 64)
     25
     """
+    # Integers of NumPy overflow.
+    n_bits = int(n_bits)
     distance, volume = 1, 1 + n_bits
     while distance < n_bits and n_classes * volume <= 2 ** (n_bits - 1):
         distance += 1
@@ -443,7 +455,7 @@ class NestedCodebook:
     @property
     def blocks(self):
         """Slices of the bits that each prefix has beyond the one before."""
-        return [slice(start, stop) for start, stop in zip((0, *self.prefixes), self.prefixes, strict=False)]
+        return bit_blocks(self.prefixes)
 
     def assign(self, prototypes):
         r"""Give each class a word, so that similar classes get near words.
@@ -477,8 +489,7 @@ class NestedCodebook:
         # Nothing is drawn, but without a generator SciPy looks at NumPy's global one, and warns where it was seeded.
         options = {"maximize": True, "rng": np.random.default_rng(0)}
         order = quadratic_assignment(similarities, products, options=options).col_ind
-        options["partial_guess"] = np.column_stack([np.arange(len(order)), order])
-        self.words = self.words[quadratic_assignment(similarities, products, method="2opt", options=options).col_ind]
+        self.words = self.words[_exchanged(similarities, products, order)]
         return self
 
     def add(self, n_new, *, random_state=None):
@@ -502,9 +513,8 @@ class NestedCodebook:
         ValueError
             If there are more words than codes of the first prefix.
         """
-        rng = check_random_state(random_state)
-        new = [additional_centers(self.words[:, block], n_new, random_state=rng) for block in self.blocks]
-        self._certify(np.vstack([self.words, np.hstack(new)]))
+        new = additional_nested_centers(self.words, n_new, self.prefixes, random_state=random_state)
+        self._certify(np.vstack([self.words, new]))
         return self
 
 
@@ -617,12 +627,51 @@ def extended_bch_centers(n_classes, n_bits, *, random_state=None):
 
 
 def check_prefixes(name, prefixes):
-    """Return lengths of prefixes as a list, or refuse what are no ascending lengths."""
+    """Return lengths of prefixes as a list of int, or refuse what are no ascending lengths."""
+    if isinstance(prefixes, str) or not isinstance(prefixes, Iterable):
+        raise ValueError(f"{name}: prefixes={prefixes!r} is no tuple of lengths; pass one, such as (16, 32).")
     lengths = list(prefixes)
-    are_whole = all(isinstance(length, Integral) and length >= 1 for length in lengths)
+    # True is a whole number to Python.
+    are_whole = all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in lengths)
     if not are_whole or sorted(set(lengths)) != lengths:
         raise ValueError(f"{name}: prefixes={tuple(lengths)} must be different whole numbers >= 1, ascending.")
-    return lengths
+    return [int(length) for length in lengths]
+
+
+def bit_blocks(lengths):
+    """Return slices of the bits that each length has beyond the one before."""
+    return [slice(start, stop) for start, stop in pairwise((0, *lengths))]
+
+
+def additional_nested_centers(centers, n_new, lengths, *, random_state=None):
+    """Search for further centres as `additional_centers` does, in each block from one length to the next by itself."""
+    rng = check_random_state(random_state)
+    return np.hstack([additional_centers(centers[:, block], n_new, random_state=rng) for block in bit_blocks(lengths)])
+
+
+def _exchanged(similarities, products, order):
+    """Exchange pairs of words as long as that makes ``sum(similarities * products[order][:, order])`` larger.
+
+    Always the pair that gains most. Both matrices are symmetric, and the diagonal of `similarities` is 0.
+    """
+    order = order.copy()
+    products = products[np.ix_(order, order)]
+    np.fill_diagonal(products, 0)
+    sums = similarities @ products
+    while True:
+        own = np.diag(sums)
+        # Half of what each exchange adds to the sum, in which the terms of the pair with itself stay as they are.
+        gains = sums + sums.T - own[:, None] - own + 2 * similarities * products
+        first, second = np.unravel_index(gains.argmax(), gains.shape)
+        if not gains[first, second] > _SMALLEST_EXCHANGE:
+            return order
+        pair, swapped = [first, second], [second, first]
+        before = products[pair]
+        order[pair] = order[swapped]
+        products[pair] = products[swapped]
+        products[:, pair] = products[:, swapped]
+        sums += similarities[:, pair] @ (products[pair] - before)
+        sums[:, pair] = similarities @ products[:, pair]
 
 
 def _check_counts(name, n_classes, n_bits):
@@ -632,8 +681,10 @@ def _check_counts(name, n_classes, n_bits):
 
 
 def _check_codes(name, n_classes, n_bits):
-    if n_classes > 2**n_bits:
-        raise ValueError(f"{name}: {n_classes} classes exceed the {2**n_bits} codes of n_bits={n_bits}; raise n_bits.")
+    # Integers of NumPy overflow.
+    n_codes = 2 ** int(n_bits)
+    if n_classes > n_codes:
+        raise ValueError(f"{name}: {n_classes} classes exceed the {n_codes} codes of n_bits={n_bits}; raise n_bits.")
 
 
 def _random_words(rng, n_words, n_bits):
@@ -664,7 +715,7 @@ def _crowding(words, centers):
 
 def _candidates(rng, n_bits):
     """Return all words in random order where they are few, and random ones otherwise."""
-    if 2**n_bits > _N_CANDIDATES:
+    if 2 ** int(n_bits) > _N_CANDIDATES:
         return _random_words(rng, _N_CANDIDATES, n_bits)
     words = rng.permutation(2**n_bits)[:, None] >> np.arange(n_bits)
     return (2 * (words & 1) - 1).astype(np.int8)

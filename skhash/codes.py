@@ -15,6 +15,8 @@ from bitarray import bitarray
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import gen_batches
 
+from ._memory import check_allocation
+
 __all__ = [
     "bitarrays_from_codes",
     "check_codes",
@@ -25,6 +27,7 @@ __all__ = [
     "hex_from_codes",
     "pack_bits",
     "paired_hamming_distances",
+    "reverse_bit_order",
     "spherical_hamming_distances",
     "to_signs",
     "truncate_codes",
@@ -33,6 +36,9 @@ __all__ = [
 
 # XOR and popcount write temporaries of this many bytes at most, so that they stay in the second-level cache.
 _BLOCK_BYTES = 2**19
+
+# Every byte with its bits in the other order.
+_REVERSED_BYTES = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1).ravel()
 
 
 def code_width(n_bits: int) -> int:
@@ -145,21 +151,37 @@ def _numeric_from_objects(array, name):
 
 def _bytes_from_numbers(array, name):
     """Cast integers 0-255 of any dtype to uint8 and refuse the rest, naming the first offending value."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        row = np.argwhere(~np.isfinite(array))[0][0]
-        raise ValueError(f"{name}: input contains NaN or infinity at row {row}; hash the floats with a hasher first.")
-    wrong = (array < 0) | (array > 255)
+    codes = np.empty(array.shape, dtype=np.uint8)
+    batches = _batches_of_rows(array)
     if array.dtype.kind == "f":
-        wrong |= array != np.floor(array)
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
-        value = array[row, column]
-        hint = "Negative values in data" if value < 0 else "values that are no bytes"
-        raise ValueError(
-            f"{name}: {hint}: got {value!s} at row {row}, packed codes are integers from 0 to 255; "
-            "hash floats first with a hasher's transform, or pack projections with pack_bits(projections >= 0)."
-        )
-    return array.astype(np.uint8)
+        # NaN and infinity come first, wherever they are: they have a fix of their own.
+        for batch in batches:
+            finite = np.isfinite(array[batch])
+            if not finite.all():
+                row = batch.start + np.argwhere(~finite)[0][0]
+                raise ValueError(
+                    f"{name}: input contains NaN or infinity at row {row}; hash the floats with a hasher first."
+                )
+    for batch in batches:
+        values = array[batch]
+        wrong = (values < 0) | (values > 255)
+        if array.dtype.kind == "f":
+            wrong |= values != np.floor(values)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            value = values[row, column]
+            hint = "Negative values in data" if value < 0 else "values that are no bytes"
+            raise ValueError(
+                f"{name}: {hint}: got {value!s} at row {batch.start + row}, packed codes are integers from 0 to 255; "
+                "hash floats first with a hasher's transform, or pack projections with pack_bits(projections >= 0)."
+            )
+        codes[batch] = values
+    return codes
+
+
+def _batches_of_rows(array):
+    """Divide the rows of a matrix so that temporaries of one byte an entry stay small."""
+    return list(gen_batches(len(array), max(1, _BLOCK_BYTES // array.shape[1])))
 
 
 def _check_width(codes, n_bits, name):
@@ -205,24 +227,34 @@ def pack_bits(bits: ArrayLike) -> NDArray[np.uint8]:
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"pack_bits: expected a non-empty array (n_samples, n_bits), got shape {array.shape}.")
     if array.dtype != bool:
-        array = _booleans_from_numbers(array)
-    if array.shape[1] % 8 == 0:
+        return _packed_from_numbers(array)
+    return _packed(array)
+
+
+def _packed(bits):
+    if bits.shape[1] % 8 == 0:
         # No row needs padding, and bytes of one long row are packed faster than rows of few bytes.
-        return np.packbits(array).reshape(len(array), -1)
-    return np.packbits(array, axis=1)
+        return np.packbits(bits).reshape(len(bits), -1)
+    return np.packbits(bits, axis=1)
 
 
-def _booleans_from_numbers(array):
+def _packed_from_numbers(array):
     if array.dtype.kind not in "uif":
         raise ValueError(f"pack_bits: expected booleans, 0/1 or -1/+1, got dtype {array.dtype}.")
-    ones = array == 1
-    zeros, minus_ones = array == 0, array == -1
-    if not ((ones | zeros).all() or (ones | minus_ones).all()):
-        raise ValueError(
-            "pack_bits: values must be all 0/1 or all -1/+1 (a mixture or real numbers are ambiguous); "
-            "pack projections with pack_bits(projections >= 0)."
-        )
-    return ones
+    codes = np.empty((len(array), code_width(array.shape[1])), dtype=np.uint8)
+    are_bits = are_signs = True
+    for batch in _batches_of_rows(array):
+        values = array[batch]
+        ones = values == 1
+        are_bits = are_bits and bool((ones | (values == 0)).all())
+        are_signs = are_signs and bool((ones | (values == -1)).all())
+        if not (are_bits or are_signs):
+            raise ValueError(
+                "pack_bits: values must be all 0/1 or all -1/+1 (a mixture or real numbers are ambiguous); "
+                "pack projections with pack_bits(projections >= 0)."
+            )
+        codes[batch] = _packed(ones)
+    return codes
 
 
 def unpack_codes(codes: ArrayLike, n_bits: int | None = None) -> NDArray[np.bool_]:
@@ -258,7 +290,15 @@ def unpack_codes(codes: ArrayLike, n_bits: int | None = None) -> NDArray[np.bool
     array([[False,  True,  True]])
     """
     codes = check_codes(codes, n_bits=n_bits)
+    _check_unpacked("unpack_codes", codes, n_bits, 1)
     return np.unpackbits(codes, axis=1, count=n_bits).view(bool)
+
+
+def _check_unpacked(name, codes, n_bits, bytes_per_bit):
+    n_bits = 8 * codes.shape[1] if n_bits is None else n_bits
+    what = f"the result, {len(codes):,} codes of {n_bits:,} bits with {bytes_per_bit} bytes a bit"
+    fix = "unpack some of the codes at a time, or compute with packed codes"
+    check_allocation(name, bytes_per_bit * len(codes) * n_bits, what, fix)
 
 
 def to_signs(codes: ArrayLike, n_bits: int | None = None, *, dtype=np.int8) -> NDArray:
@@ -293,10 +333,14 @@ def to_signs(codes: ArrayLike, n_bits: int | None = None, *, dtype=np.int8) -> N
     """
     if np.dtype(dtype).kind not in "if":
         raise ValueError(f"to_signs: dtype={np.dtype(dtype)} must be a signed integer or a float.")
-    bits = unpack_codes(codes, n_bits).view(np.uint8).astype(dtype)
-    bits *= 2
-    bits -= 1
-    return bits
+    codes = check_codes(codes, n_bits=n_bits)
+    _check_unpacked("to_signs", codes, n_bits, np.dtype(dtype).itemsize)
+    signs = np.empty((len(codes), 8 * codes.shape[1] if n_bits is None else n_bits), dtype=dtype)
+    for batch in gen_batches(len(codes), max(1, _BLOCK_BYTES // signs.shape[1])):
+        signs[batch] = np.unpackbits(codes[batch], axis=1, count=n_bits)
+    signs *= 2
+    signs -= 1
+    return signs
 
 
 def truncate_codes(codes: ArrayLike, n_bits: int) -> NDArray[np.uint8]:
@@ -334,6 +378,36 @@ def truncate_codes(codes: ArrayLike, n_bits: int) -> NDArray[np.uint8]:
     n_padding = 8 * n_bytes - n_bits
     prefixes[:, -1] &= 256 - 2**n_padding
     return prefixes
+
+
+def reverse_bit_order(codes: ArrayLike) -> NDArray[np.uint8]:
+    """Reverse the order of the bits within each byte, from or to codes that other programs packed little-endian.
+
+    Codes of one order have the same distances among each other as those of the other. They have to be of one order to
+    be compared, and big-endian for prefixes to be the first bits.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n_samples, n_bytes)
+        Packed codes: big-endian ones become little-endian ones, as of ``numpy.packbits(bits, bitorder="little")``, and
+        the other way round. Padding stays padding.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples, n_bytes), dtype uint8
+        A new array.
+
+    See Also
+    --------
+    pack_bits : Packs booleans in the order of this package.
+
+    Examples
+    --------
+    >>> from skhash.codes import reverse_bit_order
+    >>> reverse_bit_order([[0b00000001, 0b00001100]])
+    array([[128,  48]], dtype=uint8)
+    """
+    return _REVERSED_BYTES[check_codes(codes)]
 
 
 def hex_from_codes(codes: ArrayLike) -> list[str]:
@@ -497,12 +571,19 @@ def hamming_distances(query_codes: ArrayLike, database_codes: ArrayLike | None =
         database_codes = check_codes(database_codes, name="database_codes")
         check_same_width(query_codes, database_codes)
     query_words, database_words = to_words(query_codes), to_words(database_codes)
-    distances = np.empty((len(query_codes), len(database_codes)), dtype=np.int32)
+    distances = _room_for_matrix("hamming_distances", len(query_codes), len(database_codes), np.int32)
     block_size = min(len(database_codes), _BLOCK_BYTES // 8)
     for rows in gen_batches(len(query_codes), max(1, _BLOCK_BYTES // 8 // block_size)):
         for columns in gen_batches(len(database_codes), block_size):
             distances[rows, columns] = word_distances(query_words[:, rows], database_words[:, columns])
     return distances
+
+
+def _room_for_matrix(name, n_queries, n_database, dtype):
+    what = f"the matrix of distances of {n_queries:,} queries and {n_database:,} codes"
+    fix = "search with skhash.neighbors or score with skhash.metrics, which build none, or pass fewer queries at a time"
+    check_allocation(name, np.dtype(dtype).itemsize * n_queries * n_database, what, fix)
+    return np.empty((n_queries, n_database), dtype=dtype)
 
 
 def paired_hamming_distances(codes_a: ArrayLike, codes_b: ArrayLike) -> NDArray[np.int32]:
@@ -539,7 +620,10 @@ def paired_hamming_distances(codes_a: ArrayLike, codes_b: ArrayLike) -> NDArray[
         raise ValueError(
             f"paired_hamming_distances: got {len(codes_a)} and {len(codes_b)} codes; pass as many of each."
         )
-    return np.bitwise_count(codes_a ^ codes_b).sum(axis=1, dtype=np.int32)
+    distances = np.empty(len(codes_a), dtype=np.int32)
+    for batch in _batches_of_rows(codes_a):
+        np.bitwise_count(codes_a[batch] ^ codes_b[batch]).sum(axis=1, dtype=np.int32, out=distances[batch])
+    return distances
 
 
 def spherical_hamming_distances(query_codes: ArrayLike, database_codes: ArrayLike | None = None) -> NDArray[np.float64]:
@@ -598,7 +682,7 @@ def spherical_hamming_distances(query_codes: ArrayLike, database_codes: ArrayLik
         database_codes = check_codes(database_codes, name="database_codes")
         check_same_width(query_codes, database_codes)
     query_words, database_words = to_words(query_codes), to_words(database_codes)
-    distances = np.empty((len(query_codes), len(database_codes)))
+    distances = _room_for_matrix("spherical_hamming_distances", len(query_codes), len(database_codes), np.float64)
     block_size = min(len(database_codes), _BLOCK_BYTES // 8)
     for rows in gen_batches(len(query_codes), max(1, _BLOCK_BYTES // 8 // block_size)):
         for columns in gen_batches(len(database_codes), block_size):

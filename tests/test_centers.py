@@ -228,6 +228,29 @@ def test_assignment_gives_similar_classes_near_words():
     assert sorted(map(tuple, words)) == sorted(map(tuple, codebook.words))
 
 
+def test_no_exchange_of_two_words_is_better_than_the_assignment():
+    rng = np.random.default_rng(0)
+    prototypes = rng.standard_normal((12, 5))
+    unit = prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)
+
+    def fit(words):
+        """Sum over pairs of classes and prefixes, one product after the other."""
+        total = 0.0
+        for a in range(12):
+            for b in range(12):
+                for length in (16, 32, 64) if a != b else ():
+                    total += unit[a] @ unit[b] * (words[a, :length].astype(float) @ words[b, :length]) / length
+        return total
+
+    words = NestedCodebook(12, random_state=0).assign(prototypes).words
+    assigned = fit(words)
+    for a in range(12):
+        for b in range(a):
+            exchanged = words.copy()
+            exchanged[[a, b]] = words[[b, a]]
+            assert fit(exchanged) <= assigned + 1e-9
+
+
 def test_added_words_keep_those_before():
     codebook = NestedCodebook(10, random_state=0)
     words = codebook.words.copy()
@@ -238,7 +261,27 @@ def test_added_words_keep_those_before():
     assert codebook.minimum_distances[64] >= 26
 
 
-@pytest.mark.parametrize("prefixes", [(32, 16), (16, 16), (0, 16)])
+@pytest.mark.parametrize("prefixes", [(32, 16), (16, 16), (0, 16), (True, 16), (16.0, 32)])
 def test_prefixes_have_to_ascend(prefixes):
     with pytest.raises(ValueError, match="must be different whole numbers >= 1, ascending"):
         NestedCodebook(4, prefixes=prefixes)
+
+
+@pytest.mark.parametrize("prefixes", [16, None, "16"])
+def test_prefixes_that_are_no_tuple_are_refused_in_one_line(prefixes):
+    with pytest.raises(ValueError, match=rf"^NestedCodebook: prefixes={prefixes!r} is no tuple of lengths; pass one"):
+        NestedCodebook(4, prefixes=prefixes)
+
+
+def test_prefixes_of_an_array_are_plain_integers():
+    codebook = NestedCodebook(4, 64, prefixes=np.array([8, 32]), random_state=0)
+    assert [type(length) for length in codebook.prefixes] == [int, int, int]
+
+
+@pytest.mark.parametrize("n_bits", [np.int32(32), np.int64(63), np.int64(64)])
+def test_lengths_that_are_integers_of_numpy_do_not_overflow(n_bits):
+    """2 to their power is 0 or negative in their own arithmetic."""
+    assert gilbert_varshamov_distance(10, n_bits) == gilbert_varshamov_distance(10, int(n_bits))
+    for search in (balanced_centers, bernoulli_centers, maximal_distance_centers):
+        expected = search(10, int(n_bits), random_state=0)
+        np.testing.assert_array_equal(search(10, n_bits, random_state=0), expected)

@@ -19,6 +19,7 @@ from skhash.codes import (
     hex_from_codes,
     pack_bits,
     paired_hamming_distances,
+    reverse_bit_order,
     to_signs,
     to_words,
     truncate_codes,
@@ -248,3 +249,16 @@ def test_words_of_codes_that_begin_anywhere_in_memory_count_the_same_bits():
     assert words.flags.aligned
     np.testing.assert_array_equal(words[0], codes.view(np.uint64)[:, 0])
     assert np.shares_memory(to_words(codes), codes)
+
+
+@pytest.mark.parametrize("n_bits", [1, 8, 13, 64])
+def test_reversing_bits_gives_the_little_endian_packing_of_numpy_and_back(n_bits):
+    bits = np.random.default_rng(0).integers(2, size=(50, n_bits)).astype(bool)
+    little = np.packbits(bits, axis=1, bitorder="little")
+    np.testing.assert_array_equal(reverse_bit_order(pack_bits(bits)), little)
+    np.testing.assert_array_equal(reverse_bit_order(little), pack_bits(bits))
+
+
+def test_reversing_bits_checks_codes():
+    with pytest.raises(ValueError, match="got 256 at row 0"):
+        reverse_bit_order([[256]])

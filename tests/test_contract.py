@@ -271,6 +271,13 @@ def test_impossible_n_bits_are_refused_in_one_line(hasher, n_bits):
 
 
 @every_hasher
+def test_an_integer_of_numpy_is_a_number_of_bits(hasher):
+    """A search over ``np.array([16, 32])`` passes such; 2 to the power of this one overflows."""
+    hasher = clone(hasher).set_params(n_bits=np.int32(32)).fit(X, LABELS[:400])
+    assert hasher.transform(NEW).shape == (len(NEW), 4)
+
+
+@every_hasher
 def test_true_is_no_number_of_bits(hasher):
     with pytest.raises(ValueError, match=f"{type(hasher).__name__}: n_bits=True must be an integer"):
         clone(hasher).set_params(n_bits=True).fit(X, LABELS[:400])

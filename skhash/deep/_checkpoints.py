@@ -561,7 +561,15 @@ def settings_of(part):
         [
             name,
             type(module).__qualname__,
-            {key: value for key, value in vars(module).items() if isinstance(value, str | int | float | None)},
+            {key: value for key, value in vars(module).items() if _is_plain(value)},
         ]
         for name, module in part.named_modules()
     ]
+
+
+def _is_plain(value):
+    """Say whether a setting is a number, a word, None, or a tuple or list of such."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    is_number = isinstance(value, np.generic) and value.dtype.kind in "biuf"
+    return is_number or isinstance(value, str | int | float | None)

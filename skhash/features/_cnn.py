@@ -21,6 +21,7 @@ from .._images import (
 from .._optional import import_optional
 from .._sklearn import Interval, StrOptions, fit_context
 from ._cache import FeatureCache, image_digest
+from ._output import room_for_features, without_rows
 
 
 class CNNFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -229,7 +230,7 @@ class CNNFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         network = self._loaded_network()
         cache = self._open_cache()
         size = (network.image_size, network.image_size)
-        features = np.empty((len(images), self.n_features_out_), dtype=np.float32)
+        features = room_for_features(name, len(images), self.n_features_out_)
         skipped, batch = [], []
 
         def look_up_or_read(index):
@@ -254,7 +255,7 @@ class CNNFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 advance(1)
         self.skipped_ = skipped
         finish_skipping(skipped, len(images), name=name)
-        return np.delete(features, [image.index for image in skipped], axis=0) if skipped else features
+        return without_rows(features, [image.index for image in skipped]) if skipped else features
 
     def _look_up_or_read(self, item, index, size, cache):
         """Return the key of an image and its cached features, its pixels, or a report; runs in worker threads."""

@@ -17,6 +17,7 @@ from .._images import (
     read_or_report,
 )
 from .._sklearn import Interval, StrOptions, fit_context
+from ._output import room_for_features, without_rows
 
 # Images decoded ahead of the copy into the output, for each thread; enough that no thread waits.
 _AHEAD = 64
@@ -145,7 +146,7 @@ class PixelFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_is_fitted(self)
         name = type(self).__name__
         images = check_images(X, name=name)
-        features = np.empty((len(images), self.n_features_out_), dtype=np.float32)
+        features = room_for_features(name, len(images), self.n_features_out_)
         size = (self.image_size, self.image_size)
 
         def read(index):
@@ -166,7 +167,7 @@ class PixelFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                     skipped.append(result)
         self.skipped_ = skipped
         finish_skipping(skipped, len(images), name=name)
-        return np.delete(features, [image.index for image in skipped], axis=0) if skipped else features
+        return without_rows(features, [image.index for image in skipped]) if skipped else features
 
     @property
     def _n_features_out(self):

@@ -9,8 +9,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from .._labels import encode_labels, warn_of_signs
+from .._memory import check_allocation
 from .._sklearn import Interval, fit_context
-from .._validation import all_finite, check_features, check_finite
+from .._validation import all_finite, check_features, check_finite, largest_magnitude
 from ..codes import code_width, pack_bits
 from ._blocks import apply_to_rows, float_dtype
 from ._linear_algebra import principal_components
@@ -69,9 +70,15 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if isinstance(self.n_bits, bool):
             raise ValueError(f"{type(self).__name__}: n_bits={self.n_bits} must be an integer >= 1.")
         X = self._check_training_rows(X)
+        what = f"a fit with n_bits={self.n_bits:,} on {X.shape[1]:,} features"
+        check_allocation(type(self).__name__, self._fit_bytes(int(self.n_bits), X), what, "use fewer bits")
         self._fit(X, *labels)
         self.n_bits_ = int(self.n_bits)
         return self
+
+    def _fit_bytes(self, n_bits, X):
+        """Bytes that a fit takes at one time, at least, and that grow with `n_bits` beyond what the data support."""
+        return 0
 
     def project(self, X) -> NDArray:
         """Compute the real-valued projections whose signs are the bits.
@@ -95,6 +102,7 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         check_is_fitted(self)
         X = self._check_features(X, reset=False)
+        self._check_output(X, "projections", float_dtype(X).itemsize * self.n_bits_)
         return apply_to_rows(lambda rows: self._finite_projections(rows, X), X, self.n_bits_, float_dtype(X))
 
     def transform(self, X) -> NDArray[np.uint8]:
@@ -119,9 +127,14 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """
         check_is_fitted(self)
         X = self._check_features(X, reset=False)
+        self._check_output(X, "codes", code_width(self.n_bits_))
         return apply_to_rows(
             lambda rows: pack_bits(self._finite_projections(rows, X) >= 0), X, code_width(self.n_bits_), np.uint8
         )
+
+    def _check_output(self, X, what, row_bytes):
+        what = f"the result, {what} of {X.shape[0]:,} rows and n_bits={self.n_bits_:,}"
+        check_allocation(type(self).__name__, X.shape[0] * row_bytes, what, "pass fewer rows at a time")
 
     def _finite_projections(self, rows, X):
         """Project some rows of X, refusing what is not finite before or after."""
@@ -130,8 +143,8 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             return projections
         check_finite(self, X)
         raise ValueError(
-            f"{type(self).__name__}: features up to {abs(X).max():.3g} overflow in {float_dtype(X)}; scale them, for "
-            "example with sklearn.preprocessing.StandardScaler."
+            f"{type(self).__name__}: features up to {largest_magnitude(X):.3g} overflow in {float_dtype(X)}; scale "
+            "them, for example with sklearn.preprocessing.StandardScaler."
         )
 
     def _check_training_rows(self, X):
@@ -289,7 +302,7 @@ class LinearHasher(LinearMap, BaseHasher, metaclass=ABCMeta):
         return self
 
     def _statistics_of(self, X):
-        return RunningStatistics.from_rows(X, with_scatter=self._with_scatter)
+        return RunningStatistics.from_rows(X, with_scatter=self._with_scatter, name=type(self).__name__)
 
     def _update(self, X, statistics):
         """Go on from the statistics of all rows, of which `X` came last."""

@@ -144,9 +144,10 @@ def block_of(X, rows):
     block : {ndarray, CSR matrix} of shape (n_rows, n_features)
         Of `float_dtype(X)`, C-contiguous if dense; a view where X is so.
     """
-    if sparse.issparse(X):
-        return X[rows].astype(float_dtype(X), copy=False)
-    return np.ascontiguousarray(X[rows], dtype=float_dtype(X))
+    block = X[rows]
+    if sparse.issparse(block):
+        return block.astype(float_dtype(X), copy=False)
+    return np.ascontiguousarray(block, dtype=float_dtype(X))
 
 
 def rows_at(X, positions):
@@ -166,6 +167,26 @@ def rows_at(X, positions):
         `X` itself, or a copy of some of its rows.
     """
     return X if len(positions) == X.shape[0] else X[positions]
+
+
+class SelectedRows:
+    """Rows of a matrix that are copied a block at a time, as too many would be too large a copy.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+        Matrix.
+
+    positions : ndarray of shape (n,), dtype int
+        Different rows, ascending.
+    """
+
+    def __init__(self, X, positions):
+        self._X, self._positions = X, positions
+        self.shape, self.dtype = (len(positions), X.shape[1]), X.dtype
+
+    def __getitem__(self, rows):
+        return self._X[self._positions[rows]]
 
 
 def stacks_of(n_samples):
@@ -231,11 +252,31 @@ def apply_to_rows(function: Callable, X, n_outputs: int, dtype) -> np.ndarray:
     result = np.empty((X.shape[0], n_outputs), dtype=dtype)
 
     def fill(rows):
-        block = block_of(X, rows)
-        with np.errstate(over="ignore", invalid="ignore"):
-            outputs = function(block if sparse.issparse(X) else stack(block))
-        result[rows] = outputs.reshape(-1, n_outputs)[: block.shape[0]]
+        result[rows] = _outputs(function, X, rows, n_outputs)
 
     for _ in map_in_order(fill, stacks_of(X.shape[0])):
         pass
     return result
+
+
+def outputs_of_stacks(function: Callable, X, n_outputs: int) -> Iterator[np.ndarray]:
+    """Apply a function of rows as `apply_to_rows` does, and hand its outputs out a stack at a time.
+
+    Parameters
+    ----------
+    function, X, n_outputs
+        As there.
+
+    Yields
+    ------
+    outputs : ndarray of shape (n_rows, n_outputs)
+        What the function gave for the rows of one stack, in order.
+    """
+    yield from map_in_order(lambda rows: _outputs(function, X, rows, n_outputs), stacks_of(X.shape[0]))
+
+
+def _outputs(function, X, rows, n_outputs):
+    block = block_of(X, rows)
+    with np.errstate(over="ignore", invalid="ignore"):
+        outputs = function(block if sparse.issparse(block) else stack(block))
+    return outputs.reshape(-1, n_outputs)[: block.shape[0]]

@@ -125,6 +125,10 @@ class CCAITQ(LinearMap, SupervisedHasher):
         self.max_iter = max_iter
         self.random_state = random_state
 
+    def _fit_bytes(self, n_bits, X):
+        # The random rotation, and its orthonormal rows.
+        return 2 * 8 * n_bits**2
+
     def _fit_labelled(self, X, targets):
         rows = targets.labelled
         statistics = _joint_statistics(X, rows, targets)

@@ -141,6 +141,10 @@ class CirculantHash(BaseHasher):
         self.max_samples = max_samples
         self.random_state = random_state
 
+    def _fit_bytes(self, n_bits, X):
+        # The signs that are drawn, before they are cast.
+        return 8 * n_bits
+
     def _fit(self, X, y):
         statistics = RunningStatistics.from_rows(X, with_scatter=False)
         check_finite_statistics(self, statistics)

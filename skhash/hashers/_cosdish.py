@@ -162,6 +162,12 @@ class ColumnSampledHash(KernelHasher):
         self.max_samples = max_samples
         self.random_state = random_state
 
+    _bytes_per_bit = 1
+
+    def _fit_bytes(self, n_bits, X):
+        # Products of bits.
+        return 8 * n_bits**2
+
     def _learn_map(self, X, random):
         return _identity if self.classifier == "linear" else super()._learn_map(X, random)
 

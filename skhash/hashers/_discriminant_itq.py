@@ -6,15 +6,15 @@ from numbers import Real
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import linear_sum_assignment
 from sklearn.utils import check_random_state, gen_batches
 
 from .._sklearn import Interval, StrOptions, fit_context
-from ..centers import NestedCodebook, additional_centers, minimum_distance
-from ..metrics import mean_average_precision
+from ..centers import NestedCodebook, minimum_distance
 from ._base import LinearMap, SupervisedHasher
-from ._blocks import block_of, float_dtype, map_in_order, single_threaded_blas
+from ._blocks import SelectedRows, block_of, float_dtype, map_in_order, single_threaded_blas
 from ._class_statistics import ClassStatistics
+from ._codewords import further_words
+from ._held_out import draw_groups, hold_out
 from ._itq import learn_rotation
 from ._linear_algebra import discriminant_directions, procrustes_rotation, random_rotation
 from ._statistics import check_finite_statistics
@@ -26,8 +26,6 @@ _N_TURNS = 50
 # What ridge="auto" chooses from, and what it takes where classes are too few to hold any out.
 _RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0)
 _RIDGE_OF_FEW_CLASSES = 1.0
-_FEWEST_CLASSES = 4
-_N_FOLDS = 3
 # Rows of each kind that a fold is scored on.
 _MOST_VALIDATION_ROWS = 1000
 
@@ -155,6 +153,10 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
         self.ridge = ridge
         self.random_state = random_state
 
+    def _fit_bytes(self, n_bits, X):
+        # Weights.
+        return 8 * n_bits * X.shape[1]
+
     def _fit_labelled(self, X, targets):
         statistics = _unit_statistics(X, targets)
         check_finite_statistics(self, statistics)
@@ -273,9 +275,7 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
         projections = means @ self._weights.astype(np.float64) - self._offsets
         if len(centers) + len(means) > self.n_bits:
             return np.where(projections >= 0, 1, -1)
-        words = additional_centers(centers, len(means), random_state=random_state)
-        _, order = linear_sum_assignment(projections @ words.T, maximize=True)
-        return words[order]
+        return further_words(centers, projections, (self.n_bits,), random_state)
 
     def _set_solution(self, X, statistics, ridge, solution):
         directions, self.rotation_, self.centers_ = solution
@@ -294,12 +294,11 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
 
     def _choose_ridge(self, X, targets, random_state):
         """Return the ridge that serves held-out rows and held-out classes best, and all scores."""
-        classes = random_state.permutation(np.flatnonzero(targets.class_sizes() > 1))
-        if len(classes) < _FEWEST_CLASSES:
-            return _RIDGE_OF_FEW_CLASSES, None
-        groups = np.array_split(classes, min(_N_FOLDS, len(classes) // 2))
-        rows = random_state.permutation(targets.labelled)
-        folds = (self._fold_scores(X, targets, rows, group) for group in groups)
+        groups = draw_groups(targets, random_state)
+        order = random_state.permutation(targets.labelled)
+        folds = (
+            self._fold_scores(X, targets, fold) for fold in hold_out(targets, order, groups, _MOST_VALIDATION_ROWS)
+        )
         scores = [fold for fold in folds if fold is not None]
         if not scores:
             return _RIDGE_OF_FEW_CLASSES, None
@@ -307,20 +306,13 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
         best = _RIDGES[int(mean.sum(axis=1).argmax())]
         return best, {ridge: tuple(pair) for ridge, pair in zip(_RIDGES, mean.tolist(), strict=True)}
 
-    def _fold_scores(self, X, targets, rows, group):
+    def _fold_scores(self, X, targets, fold):
         """Score each ridge on other rows of known classes and on rows of the classes held out.
 
-        None where the other classes leave nothing to learn from, as when a class held out is one of every row's labels.
+        None where the other classes leave nothing to learn from, as where there is only one.
         """
-        is_held_out = targets.indicators_of(rows)[:, group].any(axis=1)
-        held_out, known = rows[is_held_out], rows[~is_held_out]
-        others = known[::3]
-        fitted = np.setdiff1d(known, others)
-        if len(fitted) == 0:
-            return None
-        statistics = _unit_statistics(X[fitted], targets.select(fitted))
+        statistics = _unit_statistics(SelectedRows(X, fold.fitted), targets.select(fold.fitted))
         model = DiscriminantITQ(self.n_bits, random_state=0)
-        parts = [part[:_MOST_VALIDATION_ROWS] for part in (others, held_out)]
         scores = np.zeros((len(_RIDGES), 2))
         for number, ridge in enumerate(_RIDGES):
             try:
@@ -329,7 +321,7 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
                 return None
             model._set_solution(X, statistics, ridge, solution)
             model.n_bits_ = self.n_bits
-            scores[number] = [_retrieval_score(model, X[part], targets.indicators_of(part)) for part in parts]
+            scores[number] = [0.0 if part is None else part.score(model.transform(X[part.rows])) for part in fold.parts]
         return scores
 
     def __sklearn_tags__(self):
@@ -362,13 +354,3 @@ def _unit_statistics(X, targets):
 
     blocks = map_in_order(of_block, gen_batches(X.shape[0], _BLOCK_ROWS), n_pending=2)
     return reduce(ClassStatistics.merge, blocks)
-
-
-def _retrieval_score(model, rows, indicators):
-    """Compute the mean average precision with each row as a query for the others; 0 where nothing is relevant."""
-    indicators = indicators[:, indicators.any(axis=0)]
-    if not (indicators.sum(axis=0) > 1).any():
-        return 0.0
-    codes = model.transform(rows)
-    labels = indicators.argmax(axis=1) if (indicators.sum(axis=1) == 1).all() else indicators.astype(np.uint8)
-    return mean_average_precision(codes, None, labels, zero_relevant="skip")

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import check_random_state
 
+from .._memory import check_allocation
 from .._sklearn import Interval
-from .._validation import all_finite
+from .._validation import all_finite, largest_magnitude
 from ._anchors import choose_anchors, gaussian_kernel, kernel_width
 from ._base import SupervisedHasher
-from ._blocks import apply_to_rows, block_of, float_dtype, rows_at
+from ._blocks import apply_to_rows, float_dtype, rows_at
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ class KernelHasher(SupervisedHasher, metaclass=ABCMeta):
 
     # Of the paper; taken where `n_anchors` is None and there are as many rows.
     _default_n_anchors = 300
+    # What the bit of a row takes at one time while codes are learned, at least.
+    _bytes_per_bit = 16
 
     _parameter_constraints: dict = {
         **SupervisedHasher._parameter_constraints,
@@ -112,6 +115,9 @@ class KernelHasher(SupervisedHasher, metaclass=ABCMeta):
         rows = targets.labelled
         if len(rows) > self.max_samples:
             rows = np.sort(random.permutation(rows)[: self.max_samples])
+        what = f"the codes of {len(rows):,} labelled rows while they are learned, of n_bits={self.n_bits:,}"
+        n_bytes = self._bytes_per_bit * len(rows) * self.n_bits
+        check_allocation(name, n_bytes, what, "use fewer bits, or lower max_samples")
         targets = targets.select(rows)
         if (targets.labels == targets.labels[0]).all():
             raise ValueError(f"{name}: all {len(rows)} labelled rows have the same labels; pass at least two classes.")
@@ -132,6 +138,12 @@ class KernelHasher(SupervisedHasher, metaclass=ABCMeta):
 
     def _mapped(self, X):
         """Compute the kernels of all rows of X."""
+        check_allocation(
+            type(self).__name__,
+            X.shape[0] * self.n_anchors_ * float_dtype(X).itemsize,
+            f"the matrix of kernels of {X.shape[0]:,} labelled rows and n_anchors={self.n_anchors_:,}",
+            "lower n_anchors or max_samples",
+        )
         features = apply_to_rows(self._map, X, self.n_anchors_, float_dtype(X))
         if not all_finite(features):
             raise _overflow(type(self).__name__, X)
@@ -149,8 +161,7 @@ class KernelHasher(SupervisedHasher, metaclass=ABCMeta):
 
 
 def _overflow(name, X):
-    largest = abs(block_of(X, slice(None))).max()
     return ValueError(
-        f"{name}: features up to {largest:.3g} overflow in {float_dtype(X)}; scale them, for example with "
+        f"{name}: features up to {largest_magnitude(X):.3g} overflow in {float_dtype(X)}; scale them, for example with "
         "sklearn.preprocessing.StandardScaler."
     )

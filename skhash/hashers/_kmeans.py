@@ -141,7 +141,7 @@ class KMeansHash(BaseHasher):
 
     def _fit(self, X, y):
         check_finite_distances(self, X)
-        statistics = RunningStatistics.from_rows(X, with_scatter=True)
+        statistics = RunningStatistics.from_rows(X, with_scatter=True, name="KMeansHash")
         check_finite_statistics(self, statistics)
         supported_components(self, self.n_bits, statistics)
         components, variances = principal_components(statistics, X.shape[1])

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import linalg, sparse
 from scipy.special import expit
 
+from .._memory import check_allocation
 from .._sklearn import Interval
 from ._blocks import single_threaded_blas
 from ._kernel import KernelHasher
@@ -151,6 +152,9 @@ class _SharedLabels:
     def __init__(self, targets):
         sets, self._members = targets.label_sets()
         n_samples = len(targets)
+        # The products, and the matrix.
+        what = f"the matrix of pairs of {len(sets):,} distinct sets of labels"
+        check_allocation("KernelSupervisedHash", (4 + 8) * len(sets) ** 2, what, "lower max_samples")
         self._between = np.where(sets @ sets.T > 0, 1.0, -1.0)
         self._sums = sparse.csr_array((np.ones(n_samples), (self._members, np.arange(n_samples))))
         self.all_similar = bool((self._between > 0).all())

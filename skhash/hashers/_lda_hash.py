@@ -7,7 +7,7 @@ from sklearn.utils import gen_batches
 
 from .._sklearn import Interval
 from ._base import LinearMap, SupervisedHasher
-from ._blocks import apply_to_rows, block_of, float_dtype, map_in_order, rows_at
+from ._blocks import SelectedRows, apply_to_rows, block_of, float_dtype, map_in_order
 from ._linear_algebra import generalized_eigenvectors
 from ._statistics import RunningStatistics, check_finite_statistics
 
@@ -118,7 +118,8 @@ class LDAHash(LinearMap, SupervisedHasher):
                 "which has no limit."
             )
         labelled = targets.labelled
-        X, shares = rows_at(X, labelled), targets.select(labelled).shares()
+        X = X if len(labelled) == X.shape[0] else SelectedRows(X, labelled)
+        shares = targets.select(labelled).shares()
         n_positive, n_negative = _count_pairs(shares)
         if n_positive < 1e-9 or n_negative < 1e-9:
             kind, fix = ("the same class", "several") if n_positive < 1e-9 else ("different classes", "two")
@@ -126,7 +127,7 @@ class LDAHash(LinearMap, SupervisedHasher):
                 f"LDAHash: no two of the {len(labelled)} labelled rows are of {kind}; pass {fix} "
                 f"{'rows of a class' if n_positive < 1e-9 else 'classes or more'}."
             )
-        total = RunningStatistics.from_rows(X, with_scatter=True)
+        total = RunningStatistics.from_rows(X, with_scatter=True, name="LDAHash")
         check_finite_statistics(self, total)
         # Sums over pairs i < j of (x - x')(x - x')'; n S over all pairs of n rows.
         positive = _positive_scatter(X, shares, total.mean)

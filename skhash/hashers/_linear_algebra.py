@@ -246,7 +246,7 @@ class RidgeRegression:
     """
 
     def __init__(self, estimator, X, ridge):
-        statistics = RunningStatistics.from_rows(X, with_scatter=True)
+        statistics = RunningStatistics.from_rows(X, with_scatter=True, name=type(estimator).__name__)
         check_finite_statistics(estimator, statistics)
         n_features = len(statistics.mean)
         self.mean = statistics.mean

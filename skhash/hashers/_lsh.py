@@ -80,6 +80,10 @@ class LSH(LinearHasher):
         self.orthogonal = orthogonal
         self.random_state = random_state
 
+    def _fit_bytes(self, n_bits, X):
+        # The normals, and their transpose.
+        return 2 * 8 * n_bits * X.shape[1]
+
     def _solve(self, X, statistics, previous_weights):
         if previous_weights is not None:
             return previous_weights

@@ -4,36 +4,27 @@ from copy import copy
 from numbers import Integral, Real
 
 import numpy as np
-from scipy import linalg
-from scipy.optimize import linear_sum_assignment
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import Interval, StrOptions, fit_context
-from ..centers import NestedCodebook, additional_centers, check_prefixes, minimum_distance
+from ..centers import check_prefixes, minimum_distance
 from ..codes import pack_bits, truncate_codes
-from ..metrics import mean_average_precision
 from ._base import SupervisedHasher, linear_projections
 from ._blocks import block_of, float_dtype, rows_at, single_threaded_blas
-from ._itq import learn_rotation
-from ._linear_algebra import discriminant_directions, procrustes_rotation, random_rotation, with_fixed_signs
+from ._codewords import further_words
+from ._held_out import draw_groups, hold_out
+from ._nested_space import NestedSpace, merge_unless_none, unlabelled_statistics
 from ._root_kernel import RootKernel
-from ._statistics import RunningStatistics
 
-# The first anchors suffice to choose settings, and for directions that only fill codes up.
-_FEW_ANCHORS = 1000
-# Turns between codes and rotation of the class means, where there are more discriminants than bits.
-_N_TURNS = 50
 # What "auto" chooses from, what it prefers, and by how much the sum of two mean average precisions has to rise for it
 # to take anything else: folds as small as these are noisy, and most choices among good settings are chance.
 _RIDGES = (0.1, 0.5, 2.0, 10.0, 30.0)
 _RESIDUALS = (0.0, 0.2, 0.4, 0.6)
 _PREFERRED_RIDGE, _PREFERRED_RESIDUAL = 0.5, 0.4
 _SMALLEST_GAIN = 0.04
-_FEWEST_CLASSES = 4
-_N_FOLDS = 3
-# Rows that settings are fitted on, and of each kind that a fold is scored on.
-_MOST_ROWS_TO_CHOOSE = 20_000
+# Anchors and rows that settings are fitted on, and of each kind that a fold is scored on.
+_ANCHORS_TO_CHOOSE, _MOST_ROWS_TO_CHOOSE = 500, 20_000
 _MOST_VALIDATION_ROWS = 600
 
 
@@ -51,9 +42,9 @@ class NestedHash(SupervisedHasher):
 
     with the means :math:`m_c` of the classes, their weights :math:`\pi_c`, the covariance :math:`S_w` within them,
     and the variance v of all n labelled rows. The bits come in blocks, from one prefix to the next. In block b of
-    :math:`K_b` bits, they are the signs of
+    :math:`K_b` bits, the last of a prefix of :math:`k_b`, they are the signs of
 
-    .. math:: R_b' D W'(\phi(x) - \mu) + \beta N_b' V_b'(\phi(x) - \mu).
+    .. math:: R_b' D W'(\phi(x) - \mu) + \beta \frac{k_b}{K_b} N_b' V_b'(\phi(x) - \mu).
 
     The diagonal matrix D multiplies the i-th discriminant by :math:`\lambda_i^{-1/4}`, up to a common factor, so that
     the strongest do not take all bits: codewords are about equally far from each other, and so should be the class
@@ -61,7 +52,8 @@ class NestedHash(SupervisedHasher):
     leaves :math:`K_b - (C - 1)` directions of the code empty. :math:`N_b`, orthogonal to :math:`R_b`, fills them with
     the next principal components :math:`V_b` of the rows after the span of the class means is projected out, the
     first of which is scaled to variance 1: they tell apart images of one class, and of classes that were not in
-    training.
+    training. Since each block holds all discriminants anew, in fewer bits than a code of one block has, the components
+    weigh :math:`k_b / K_b` times as much there.
 
     Because each block is solved by itself, the first 16 bits of a longer code are those of a 16-bit hasher.
 
@@ -139,7 +131,7 @@ class NestedHash(SupervisedHasher):
     as many of the next discriminants as it has bits, by turns, as in `ITQ`.
 
     "auto" divides the classes into three groups. With each of them held out, and a third of the other rows, it fits
-    every ridge to what is left, on up to 20,000 rows and with the first 1,000 anchors. The third measures retrieval
+    every ridge to what is left, on up to 20,000 rows and with up to 500 anchors. The third measures retrieval
     among the classes of the fit, the group held out retrieval among classes unknown to it, both as tie-aware mean
     average precision at each prefix with each row as a query for the others. The ridge with the largest sum is taken,
     and then the residual, if the sum exceeds that of the preferred settings by more than 0.04. With fewer than four
@@ -198,6 +190,11 @@ class NestedHash(SupervisedHasher):
         self.residual = residual
         self.random_state = random_state
 
+    def _fit_bytes(self, n_bits, X):
+        # The random rotation of the longest block, and its orthonormal rows; weights.
+        width = max(np.diff((0, *self._lengths())).tolist())
+        return max(2 * 8 * width**2, 8 * n_bits * min(self.n_anchors, X.shape[0]))
+
     def _fit_labelled(self, X, targets):
         lengths = self._lengths()
         random = check_random_state(self.random_state)
@@ -205,8 +202,8 @@ class NestedHash(SupervisedHasher):
         seed, seed_of_folds = random.randint(2**31 - 1, size=2)
         kernel = RootKernel.from_rows(type(self).__name__, X, self.n_anchors, random)
         classes = kernel.class_statistics(X, targets)
-        unlabelled = _unlabelled_statistics(kernel, X, targets)
-        space = _Space(kernel, classes, unlabelled)
+        unlabelled = unlabelled_statistics(kernel, X, targets)
+        space = NestedSpace(kernel, classes, unlabelled)
         ridge, residual, scores = self._choose_settings(X, targets, lengths, seed_of_folds)
         directions, centers = space.solve(ridge, residual, lengths, seed)
         # Nothing is set before all can be.
@@ -298,15 +295,15 @@ class NestedHash(SupervisedHasher):
     def _learn_more(self, X, targets):
         known = np.searchsorted(targets.classes, self.classes_)
         classes = self.statistics_.spread(known, len(targets.classes)).merge(self._kernel.class_statistics(X, targets))
-        unlabelled = _merge_unless_none(self._unlabelled, _unlabelled_statistics(self._kernel, X, targets))
+        unlabelled = merge_unless_none(self._unlabelled, unlabelled_statistics(self._kernel, X, targets))
         centers = np.zeros((len(targets.classes), self.centers_.shape[1]), dtype=np.int8)
         centers[known] = self.centers_
         random = check_random_state(self._seed)
         new = np.flatnonzero((classes.weights > 0) & ~centers.any(axis=1))
         if len(new):
             projections = classes.means[new] @ self._weights.astype(np.float64) - self._offsets
-            centers[new] = _new_centers(centers[centers.any(axis=1)], projections, self._fitted_lengths, random)
-        space = _Space(self._kernel, classes, unlabelled)
+            centers[new] = further_words(centers[centers.any(axis=1)], projections, self._fitted_lengths, random)
+        space = NestedSpace(self._kernel, classes, unlabelled)
         directions, centers = space.solve(self.ridge_, self.residual_, self._fitted_lengths, self._seed, centers)
         self._set_solution(X, space, directions, centers, classes, unlabelled)
         self.classes_ = targets.classes
@@ -408,19 +405,16 @@ class NestedHash(SupervisedHasher):
         rows = np.sort(random.permutation(targets.labelled)[:_MOST_ROWS_TO_CHOOSE])
         X, targets = rows_at(X, rows), targets.select(rows)
         order = random.permutation(len(rows))
-        classes = random.permutation(np.flatnonzero(targets.class_sizes() > 1))
-        groups = np.array_split(classes, min(_N_FOLDS, len(classes) // 2)) if len(classes) >= _FEWEST_CLASSES else [[]]
+        # Where no class can be spared, only rows are held out.
+        groups = draw_groups(targets, random) or [[]]
         folds = []
-        for group in groups:
-            is_held_out = targets.indicators_of(order)[:, group].any(axis=1)
-            held_out, known = order[is_held_out], order[~is_held_out]
-            others, fitted = known[::3], np.setdiff1d(known, known[::3])
-            # A fold may leave nothing to learn from, as where every row has a label of the group held out.
+        for fold in hold_out(targets, order, groups, _MOST_VALIDATION_ROWS):
+            # What is left may have nothing to learn from, as where it is of one class.
             try:
-                folds.append(_Fold(X, targets, fitted, [others, held_out], min(self.n_anchors, _FEW_ANCHORS), random))
+                folds.append(_FittedFold(X, targets, fold, min(self.n_anchors, _ANCHORS_TO_CHOOSE), random))
             except ValueError:
                 continue
-        return [fold for fold in folds if any(part is not None for part in fold.parts)]
+        return folds
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -428,151 +422,8 @@ class NestedHash(SupervisedHasher):
         return tags
 
 
-class _Space:
-    """What is learned from, in coordinates whose inner products approximate the kernel.
-
-    Parameters
-    ----------
-    kernel : RootKernel
-        The kernel.
-
-    classes : ClassStatistics
-        Of the kernels of labelled rows.
-
-    unlabelled : RunningStatistics or None
-        Of the kernels of rows without a label and the first anchors.
-
-    Raises
-    ------
-    ValueError
-        If all classes have the same mean.
-    """
-
-    def __init__(self, kernel, classes, unlabelled):
-        self.lower, self.mean = kernel.cholesky(), classes.mean
-        few = slice(min(len(kernel), _FEW_ANCHORS))
-        labelled = RunningStatistics(classes.n_samples, self.mean[few], classes.scatter[few, few])
-        self.rows = _merge_unless_none(labelled, unlabelled)
-        self._discriminants, self._fillers = {}, {}
-        self.n_classes, self.present = len(classes.weights), np.flatnonzero(classes.weights > 0)
-        self.n_samples = classes.n_samples
-        self.shares = classes.weights[self.present] / classes.n_samples
-        with single_threaded_blas():
-            self.offsets = self._solve_lower((classes.means[self.present] - self.mean).T).T
-            within = self._solve_lower(self._solve_lower(classes.scatter_within / classes.n_samples).T)
-        self.within = (within + within.T) / 2
-        between = (self.offsets**2).sum(axis=1) @ self.shares
-        if not between > 1e-12:
-            raise ValueError(
-                f"NestedHash: the labelled rows are of {len(self.present)} classes whose means are all the same; pass "
-                "rows of classes that differ."
-            )
-        # Of the rows around the mean of all, so that it is not 0 where there is one row a class.
-        self.variance = np.trace(self.within) + between
-
-    def _solve_lower(self, columns, *, transposed=False):
-        lower = self.lower[: len(columns), : len(columns)]
-        return linalg.solve_triangular(lower, columns, lower=True, trans=int(transposed), check_finite=False)
-
-    def coordinates(self, kernels):
-        """Map kernels of rows, as they are, to coordinates around the mean of all rows."""
-        with single_threaded_blas():
-            return self._solve_lower((kernels - self.mean).T).T
-
-    def weights(self, directions):
-        """Turn what coordinates are multiplied by into what kernels are multiplied by."""
-        with single_threaded_blas():
-            return self._solve_lower(directions, transposed=True)
-
-    def discriminants(self, ridge):
-        """Compute W S, of shape (n_anchors, n_discriminants)."""
-        if ridge not in self._discriminants:
-            regularized = self.within.copy()
-            regularized.flat[:: len(regularized) + 1] += ridge * self.variance / self.n_samples
-            between = (self.offsets * np.sqrt(self.shares)[:, None]).T
-            directions, strengths = discriminant_directions(self, regularized, 0.0, between)
-            self._discriminants[ridge] = directions * np.sqrt(strengths.mean() / strengths)
-        return self._discriminants[ridge]
-
-    def fillers(self, n_directions):
-        """Compute V, of shape (n_first_anchors, n_directions) at most, from all rows and the first anchors."""
-        if n_directions not in self._fillers:
-            self._fillers[n_directions] = self._find_fillers(n_directions)
-        return self._fillers[n_directions]
-
-    def _find_fillers(self, n_directions):
-        n_anchors = len(self.rows.mean)
-        with single_threaded_blas():
-            half = self._solve_lower(self.rows.scatter / self.rows.n_samples)
-            scatter = self._solve_lower(half.T)
-            means = linalg.orth(self.offsets[:, :n_anchors].T)
-            # Twice, from either side.
-            scatter -= means @ (means.T @ scatter)
-            scatter -= (scatter @ means) @ means.T
-            n_directions = min(n_directions, n_anchors - means.shape[1])
-            if n_directions < 1:
-                return np.zeros((n_anchors, 1))
-            variances, components = linalg.eigh(
-                (scatter + scatter.T) / 2, subset_by_index=[n_anchors - n_directions, n_anchors - 1]
-            )
-        components = with_fixed_signs(components[:, ::-1].T).T
-        largest = variances[-1]
-        return components / np.sqrt(largest) if largest > 1e-12 else np.zeros_like(components)
-
-    def solve(self, ridge, residual, lengths, seed, centers=None):
-        """Learn all blocks, for given centres or new ones.
-
-        Parameters
-        ----------
-        ridge, residual : float
-            The settings.
-
-        lengths : tuple of int
-            Ends of the blocks.
-
-        seed : int
-            Of codewords and rotations.
-
-        centers : ndarray of shape (n_classes, n_bits), default=None
-            Centres to keep.
-
-        Returns
-        -------
-        directions : ndarray of shape (n_anchors, n_bits)
-            What coordinates are multiplied by.
-
-        centers : ndarray of shape (n_classes, n_bits), dtype int8
-            Zeros for a class without rows.
-        """
-        random = check_random_state(seed)
-        discriminants = self.discriminants(ridge)
-        prototypes = self.offsets @ discriminants
-        blocks = [slice(start, stop) for start, stop in zip((0, *lengths), lengths, strict=False)]
-        if centers is None:
-            centers = np.zeros((self.n_classes, lengths[-1]), dtype=np.int8)
-            centers[self.present] = _first_centers(prototypes, blocks, random)
-        words = centers[self.present]
-        n_empty = [max(0, block.stop - block.start - discriminants.shape[1]) for block in blocks]
-        fillers = self.fillers(sum(n_empty)) if residual and sum(n_empty) else None
-        directions = np.zeros((len(self.lower), lengths[-1]))
-        first_filler = 0
-        for block, empty in zip(blocks, n_empty, strict=True):
-            with single_threaded_blas():
-                rotation = procrustes_rotation(words[:, block].T @ prototypes)
-                directions[:, block] = discriminants @ rotation
-            # Drawn for every block, so that one does not depend on what another needed.
-            frame = random_rotation(block.stop - block.start, random)
-            if empty and fillers is not None:
-                used = np.arange(first_filler, first_filler + empty) % fillers.shape[1]
-                with single_threaded_blas():
-                    spare = frame[:empty] - (frame[:empty] @ rotation.T) @ rotation
-                    directions[: len(fillers), block] += residual * fillers[:, used] @ procrustes_rotation(spare.T)
-                first_filler += empty
-        return directions, centers
-
-
-class _Fold:
-    """A part of the training rows that settings are fitted to, and others that they are scored on.
+class _FittedFold:
+    """The space of the rows of a fold that settings are fitted to, and the others in its coordinates.
 
     Parameters
     ----------
@@ -582,11 +433,8 @@ class _Fold:
     targets : Targets
         Their labels.
 
-    fitted : ndarray of int
-        Positions of the rows to fit to.
-
-    parts : list of ndarray of int
-        Positions of the rows to score on.
+    fold : Fold
+        Positions of the rows to fit to and to score on.
 
     n_anchors : int
         Number of anchors.
@@ -595,86 +443,26 @@ class _Fold:
         Source of the anchors.
     """
 
-    def __init__(self, X, targets, fitted, parts, n_anchors, random):
-        rows = rows_at(X, fitted)
+    def __init__(self, X, targets, fold, n_anchors, random):
+        rows = rows_at(X, fold.fitted)
         # Of rows that are fitted to: others would not be as far from the anchors as rows to come.
         kernel = RootKernel.from_rows("NestedHash", rows, n_anchors, random)
-        self.space = _Space(kernel, kernel.class_statistics(rows, targets.select(fitted)), None)
-        self.parts = []
-        for part in parts:
-            part = np.sort(part[:_MOST_VALIDATION_ROWS])
-            indicators = targets.indicators_of(part)
-            if not (indicators.sum(axis=0) > 1).any():
-                self.parts.append(None)
-                continue
-            known = indicators[:, indicators.any(axis=0)]
-            # A row of one class is compared by its class, which is quicker than by indicators.
-            labels = known.argmax(axis=1) if (known.sum(axis=1) == 1).all() else known.astype(np.uint8)
-            self.parts.append((self.space.coordinates(kernel(block_of(X, part).astype(np.float64))), labels))
+        self.space = NestedSpace(kernel, kernel.class_statistics(rows, targets.select(fold.fitted)), None)
+        self.parts = [
+            None if part is None else (part, self.space.coordinates(kernel(block_of(X, part.rows).astype(np.float64))))
+            for part in fold.parts
+        ]
 
     def score(self, ridge, residual, lengths, seed):
         """Compute the mean average precision of each part, on average over the lengths; 0 where nothing is relevant."""
         directions, _ = self.space.solve(ridge, residual, lengths, seed)
         scores = []
-        for part in self.parts:
-            if part is None:
+        for scored in self.parts:
+            if scored is None:
                 scores.append(0.0)
                 continue
-            coordinates, labels = part
+            part, coordinates = scored
             with single_threaded_blas():
                 codes = pack_bits(coordinates @ directions >= 0)
-            prefixes = (truncate_codes(codes, length) for length in lengths)
-            scores.append(
-                np.mean([mean_average_precision(prefix, None, labels, zero_relevant="skip") for prefix in prefixes])
-            )
+            scores.append(np.mean([part.score(truncate_codes(codes, length)) for length in lengths]))
         return scores
-
-
-def _unlabelled_statistics(kernel, X, targets):
-    """Accumulate the statistics of the first kernels of rows without a label; None if all have one."""
-    unlabelled = np.setdiff1d(np.arange(len(targets)), targets.labelled)
-    return kernel.first(_FEW_ANCHORS).running_statistics(X, unlabelled) if len(unlabelled) else None
-
-
-def _merge_unless_none(first, second):
-    if first is None or second is None:
-        return second if first is None else first
-    return first.merge(second)
-
-
-def _first_centers(prototypes, blocks, random):
-    """Give each class a codeword, similar classes near ones."""
-    (n_classes, n_discriminants), n_bits = prototypes.shape, blocks[-1].stop
-    has_words = n_classes <= 2**n_bits
-    if has_words:
-        codebook = NestedCodebook(
-            n_classes, n_bits, prefixes=tuple(block.stop for block in blocks[:-1]), random_state=random
-        )
-        centers = codebook.assign(prototypes).words.copy()
-    else:
-        centers = np.empty((n_classes, n_bits), dtype=np.int8)
-    first = 0
-    for block in blocks:
-        width = block.stop - block.start
-        # Drawn for every block, so that one does not depend on what another needed.
-        frame = random_rotation(width, random)
-        if has_words and n_discriminants <= width:
-            continue
-        used = np.arange(first, first + min(width, n_discriminants)) % n_discriminants
-        first += width
-        rotation, _ = learn_rotation(prototypes[:, used], frame[: len(used)], _N_TURNS)
-        centers[:, block] = np.where(prototypes[:, used] @ rotation >= 0, 1, -1)
-    return centers
-
-
-def _new_centers(centers, projections, lengths, random):
-    """Give new classes codewords far from all others, and near to where their means fall so far."""
-    blocks = [slice(start, stop) for start, stop in zip((0, *lengths), lengths, strict=False)]
-    n_classes = len(centers) + len(projections)
-    if n_classes > 2 ** min(block.stop - block.start for block in blocks):
-        return np.where(projections >= 0, 1, -1)
-    words = np.hstack(
-        [additional_centers(centers[:, block], len(projections), random_state=random) for block in blocks]
-    )
-    _, order = linear_sum_assignment(projections @ words.T, maximize=True)
-    return words[order]

@@ -53,6 +53,10 @@ class OnlineHasher(SupervisedHasher, metaclass=ABCMeta):
         """Act when all rows of a call have been seen."""
         self._use()
 
+    def _fit_bytes(self, n_bits, X):
+        # W, and its transpose.
+        return 2 * 8 * n_bits * X.shape[1]
+
     def _fit_labelled(self, X, targets):
         self._check_magnitude(X)
         self._statistics = RunningStatistics.from_rows(X, with_scatter=False)

@@ -114,6 +114,12 @@ class OnlineHadamardHash(OnlineHasher):
         self.max_iter = max_iter
         self.random_state = random_state
 
+    def _fit_bytes(self, n_bits, X):
+        order = 2 ** (n_bits - 1).bit_length()
+        # All rows of a Hadamard matrix and their negatives, as numbers of one byte; to be shortened, of eight.
+        words = 2 * order**2 * (1 if order == n_bits else 8)
+        return max(words, super()._fit_bytes(n_bits, X))
+
     def _begin(self, X, targets, random):
         n_classes = len(targets.classes)
         self._free_codewords = _codewords(n_classes, self.n_bits, random)

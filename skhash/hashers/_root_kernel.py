@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 from sklearn.utils import gen_batches
 
+from .._validation import largest_magnitude
 from ._blocks import block_of, float_dtype, map_in_order, single_threaded_blas
 from ._class_statistics import ClassStatistics
 from ._statistics import RunningStatistics
@@ -196,6 +197,6 @@ def _dense_roots(X, rows):
 def overflow_error(name, X):
     """Make the error for rows whose sums of magnitudes overflow."""
     return ValueError(
-        f"{name}: features up to {abs(X).max():.3g} overflow in {float_dtype(X)}; scale them, for example with "
+        f"{name}: features up to {largest_magnitude(X):.3g} overflow in {float_dtype(X)}; scale them, for example with "
         "sklearn.preprocessing.StandardScaler."
     )

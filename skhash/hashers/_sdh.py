@@ -155,6 +155,10 @@ class SupervisedDiscreteHash(KernelHasher):
         self.max_samples = max_samples
         self.random_state = random_state
 
+    def _fit_bytes(self, n_bits, X):
+        # Products of bits.
+        return 8 * n_bits**2 if self.solver == "discrete" else 0
+
     def _learn(self, features, targets, random):
         Y = targets.indicators_of(slice(None)).astype(np.float64)
         B = np.where(random.standard_normal((len(Y), self.n_bits)) >= 0, 1.0, -1.0)

@@ -96,6 +96,10 @@ class ShiftInvariantKernelLSH(BaseHasher):
         self.kernel_width = kernel_width
         self.random_state = random_state
 
+    def _fit_bytes(self, n_bits, X):
+        # The directions, and the same over the width.
+        return 2 * 8 * n_bits * X.shape[1]
+
     def _fit(self, X, y):
         random, dtype = check_random_state(self.random_state), float_dtype(X)
         # Drawn before the rows, so that the same seed gives the same directions at any width.

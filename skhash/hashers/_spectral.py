@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from .._memory import check_allocation
 from ._base import BaseHasher
-from ._blocks import apply_to_rows, float_dtype
+from ._blocks import float_dtype, outputs_of_stacks
 from ._linear_algebra import principal_components
 from ._statistics import RunningStatistics, check_finite_statistics
 
@@ -81,7 +82,7 @@ class SpectralHash(BaseHasher):
         self.n_bits = n_bits
 
     def _fit(self, X, y):
-        statistics = RunningStatistics.from_rows(X, with_scatter=True)
+        statistics = RunningStatistics.from_rows(X, with_scatter=True, name="SpectralHash")
         check_finite_statistics(self, statistics)
         n_components = min(self.n_bits, X.shape[1])
         components, variances = principal_components(statistics, n_components)
@@ -92,12 +93,19 @@ class SpectralHash(BaseHasher):
         self._weights = components.T.copy()
         self._offsets = statistics.mean @ self._weights
         dtype = float_dtype(X)
-        projections = apply_to_rows(self._principal_projections, X, len(components), dtype)
         self.components_ = components.astype(dtype)
         self.mean_ = statistics.mean.astype(dtype)
-        self.minimums_ = projections.min(axis=0)
-        self.ranges_ = projections.max(axis=0) - self.minimums_
+        self.minimums_, maximums = self._extremes(X)
+        self.ranges_ = maximums - self.minimums_
         self.directions_, self.modes_ = _smallest_eigenvalues(self.ranges_, self.n_bits)
+
+    def _extremes(self, X):
+        """Find the smallest and the largest projections of rows, of which few are kept at a time."""
+        minimums, maximums = np.full((2, self._weights.shape[1]), [[np.inf], [-np.inf]], dtype=float_dtype(X))
+        for projections in outputs_of_stacks(self._principal_projections, X, len(minimums)):
+            np.minimum(minimums, projections.min(axis=0), out=minimums)
+            np.maximum(maximums, projections.max(axis=0), out=maximums)
+        return minimums, maximums
 
     def _principal_projections(self, X):
         projections = X @ self._weights.astype(X.dtype, copy=False)
@@ -118,6 +126,8 @@ class SpectralHash(BaseHasher):
 
 def _smallest_eigenvalues(ranges, n_bits):
     """Pick the `n_bits` smallest ``(mode / range) ** 2`` over all directions and modes, nearer directions first."""
+    what = f"the table of {n_bits:,} modes of {len(ranges):,} directions for n_bits={n_bits:,}"
+    check_allocation("SpectralHash", 2 * 8 * n_bits * len(ranges), what, "use fewer bits")
     modes = np.arange(1, n_bits + 1)
     eigenvalues = (modes[:, None] / ranges[None, :].astype(np.float64)) ** 2
     order = np.argsort(eigenvalues, axis=None, kind="stable")[:n_bits]

@@ -135,6 +135,10 @@ class SphericalHash(BaseHasher):
         self.max_samples = max_samples
         self.random_state = random_state
 
+    def _fit_bytes(self, n_bits, X):
+        # Products of pivots, and what makes pivots of the first ones.
+        return 2 * 8 * n_bits**2
+
     def _fit(self, X, y):
         random = check_random_state(self.random_state)
         sample = X

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import gen_batches
 
+from .._memory import check_allocation
 from ._blocks import block_of, map_in_order, single_threaded_blas
 
 # Large enough that the merge, n_features ** 2 operations a block, costs little beside the products.
@@ -44,7 +45,7 @@ class RunningStatistics:
     scatter: NDArray[np.float64] | None
 
     @classmethod
-    def from_rows(cls, X, *, with_scatter: bool) -> "RunningStatistics":
+    def from_rows(cls, X, *, with_scatter: bool, name: str = "RunningStatistics") -> "RunningStatistics":
         """Accumulate the statistics of a matrix block by block.
 
         Parameters
@@ -55,11 +56,21 @@ class RunningStatistics:
         with_scatter : bool
             Whether to accumulate the scatter matrix.
 
+        name : str, default="RunningStatistics"
+            Whom to name in the error where there is no memory for that matrix.
+
         Returns
         -------
         statistics : RunningStatistics
             The same bits of the result for any number of threads.
         """
+
+        n_features = X.shape[1]
+        if with_scatter:
+            # That of a block, and their sum.
+            what = f"the scatter matrix of {n_features:,} features and that of a block of rows"
+            fix = "use LSH, which needs none, or fewer features, for example of sklearn.random_projection"
+            check_allocation(name, 2 * 8 * n_features**2, what, fix)
 
         def of_block(rows):
             block = block_of(X, rows).astype(np.float64)
@@ -68,7 +79,7 @@ class RunningStatistics:
                     return cls._from_sparse_block(block, with_scatter)
                 return cls._from_dense_block(block, with_scatter)
 
-        n_pending = max(1, _PENDING_BYTES // (8 * X.shape[1] ** 2)) if with_scatter else None
+        n_pending = max(1, _PENDING_BYTES // (8 * n_features**2)) if with_scatter else None
         blocks = map_in_order(of_block, gen_batches(X.shape[0], _BLOCK_ROWS), n_pending=n_pending)
         total = next(blocks)
         for statistics in blocks:

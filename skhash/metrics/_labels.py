@@ -8,8 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import gen_batches
 
 from ..codes import pack_bits, to_words
+
+# Labels that are looked at together.
+_BLOCK_LABELS = 2**14
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ def _to_array(labels, name):
 
 def _check_classes(labels, name):
     try:
-        classes = set(labels.tolist())
+        classes = _distinct(labels)
     except TypeError as error:
         raise ValueError(f"{name} holds objects that are not hashable ({error}); use numbers or strings.") from error
     if any(_is_missing(label) for label in classes):
@@ -197,37 +201,47 @@ def _check_classes(labels, name):
 def _check_indicators(labels, name):
     if labels.dtype.kind not in "buif":
         raise ValueError(f"{name} has dtype {labels.dtype}; a 2D array of labels is an indicator of zeros and ones.")
-    wrong = (labels != 0) & (labels != 1)
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
-        raise ValueError(
-            f"{name} holds {labels[row, column]} at row {row}; a 2D array of labels is an indicator of zeros and ones."
-        )
+    for batch in gen_batches(len(labels), _BLOCK_LABELS):
+        values = labels[batch]
+        wrong = (values != 0) & (values != 1)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"{name} holds {values[row, column]} at row {batch.start + row}; a 2D array of labels is an indicator "
+                "of zeros and ones."
+            )
 
 
 def _class_relevance(query_labels, database_labels):
     # Python objects compare exactly where a common dtype would not: "1" != 1, and 2**53 + 1 != 2.0**53.
-    query_labels, database_labels = query_labels.tolist(), database_labels.tolist()
-    kinds = [
-        _kinds_of_classes(query_labels, "query_labels"),
-        _kinds_of_classes(database_labels, "database_labels"),
-    ]
+    classes = [_distinct(labels) for labels in (query_labels, database_labels)]
+    kinds = [_kinds_of_classes(*pair) for pair in zip(classes, ("query_labels", "database_labels"), strict=True)]
     if kinds[0].isdisjoint(kinds[1]):
         raise ValueError(
             f"query_labels hold {' and '.join(sorted(kinds[0]))}, database_labels "
             f"{' and '.join(sorted(kinds[1]))}, which are never equal; use one type."
         )
-    numbers = {label: number for number, label in enumerate({*query_labels, *database_labels})}
-    encoded = [
-        np.fromiter(map(numbers.__getitem__, labels), dtype=np.intp, count=len(labels))
-        for labels in (query_labels, database_labels)
-    ]
-    return ClassRelevance(*encoded)
+    numbers = {label: number for number, label in enumerate(classes[0] | classes[1])}
+    return ClassRelevance(_encoded(query_labels, numbers), _encoded(database_labels, numbers))
 
 
-def _kinds_of_classes(labels, name):
+def _distinct(labels):
+    """Collect the different labels as Python objects, of which few exist at a time."""
+    distinct = set()
+    for batch in gen_batches(len(labels), _BLOCK_LABELS):
+        distinct.update(labels[batch].tolist())
+    return distinct
+
+
+def _encoded(labels, numbers):
+    encoded = np.empty(len(labels), dtype=np.intp)
+    for batch in gen_batches(len(labels), _BLOCK_LABELS):
+        encoded[batch] = [numbers[label] for label in labels[batch].tolist()]
+    return encoded
+
+
+def _kinds_of_classes(classes, name):
     """Return which of strings, bytes and other objects occur, after refusing the label of unlabelled items."""
-    classes = set(labels)
     # The supervised hashers read -1 as "unlabelled". Counted as a class, all unlabelled pairs would be relevant.
     if -1 in classes:
         raise ValueError(
@@ -258,6 +272,6 @@ def _indicator_relevance(query_labels, database_labels):
             f"query_labels has {query_labels.shape[1]} label columns and database_labels "
             f"{database_labels.shape[1]}; use the same columns for both."
         )
-    packed = [to_words(pack_bits(labels.astype(bool))) for labels in (query_labels, database_labels)]
+    packed = [to_words(pack_bits(labels)) for labels in (query_labels, database_labels)]
     most_labels = [int(np.bitwise_count(words).sum(axis=0).max()) for words in packed]
     return IndicatorRelevance(*packed, n_levels=min(most_labels) + 1)

@@ -8,9 +8,12 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from ..codes import to_words, word_distances
+from ._hits import RoomForHits, joined_hits
 
 _QUERIES_PER_BLOCK = 16
 _PAIRS_PER_BLOCK = 2**17
+# Neighbours that are kept for the queries of a block, 8 bytes each and a few times over.
+_KEYS_PER_BLOCK = 2**20
 _POSITION_BITS = 40
 _POSITION_MASK = 2**_POSITION_BITS - 1
 _NO_NEIGHBOR = np.iinfo(np.int64).max
@@ -54,7 +57,7 @@ class BruteIndex:
         query_words, words = to_words(query_codes), self._words_of(rows)
         distances = np.empty((len(query_codes), n_neighbors), dtype=np.int32)
         positions = np.empty((len(query_codes), n_neighbors), dtype=np.int64)
-        for queries in gen_batches(len(query_codes), _QUERIES_PER_BLOCK):
+        for queries in gen_batches(len(query_codes), max(1, min(_QUERIES_PER_BLOCK, _KEYS_PER_BLOCK // n_neighbors))):
             keys = _nearest_keys(query_words[:, queries], words, n_neighbors)
             distances[queries] = keys >> _POSITION_BITS
             positions[queries] = keys & _POSITION_MASK
@@ -87,8 +90,9 @@ class BruteIndex:
         """
         query_words, words = to_words(query_codes), self._words_of(rows)
         # No queries are one empty block.
+        room = RoomForHits()
         blocks = [
-            _within_radius_block(query_words[:, start : start + _QUERIES_PER_BLOCK], words, radius)
+            _within_radius_block(query_words[:, start : start + _QUERIES_PER_BLOCK], words, radius, room)
             for start in range(0, max(1, len(query_codes)), _QUERIES_PER_BLOCK)
         ]
         counts, distances, positions = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
@@ -131,15 +135,14 @@ def _candidate_keys(distances, enters, start, n_neighbors):
     return keys
 
 
-def _within_radius_block(query_words, database_words, radius):
-    found = []
+def _within_radius_block(query_words, database_words, radius, room):
+    n_queries, pieces = query_words.shape[1], []
     for start, distances in _distance_blocks(query_words, database_words):
         rows, columns = np.nonzero(distances <= radius)
-        found.append((rows, distances[rows, columns].astype(np.int32), start + columns))
-    rows, distances, positions = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.lexsort((positions, distances, rows))
-    counts = np.bincount(rows, minlength=query_words.shape[1])
-    return counts, distances[order], positions[order]
+        room.take(len(rows))
+        counts = np.bincount(rows, minlength=n_queries)
+        pieces.append((counts, distances[rows, columns].astype(np.int32), start + columns))
+    return joined_hits(pieces, n_queries)
 
 
 def _distance_blocks(query_words, database_words):

@@ -11,6 +11,7 @@ from joblib import effective_n_jobs
 
 from .._checked_map import CheckedMap
 from .._compiled import BreakEven
+from .._memory import SMALLEST_CHECKED, available_memory, check_allocation
 from ._brute import BruteIndex
 from ._grown_map import GrownMap
 from ._streamed import PIECE_BYTES, StreamedIndex
@@ -32,6 +33,7 @@ _FEWEST_IN_BATCH = 10
 _SECONDS_TO_BUILD_PER_CODE = 4e-7
 _SECONDS_TO_DECIDE = 0.05
 _QUERIES_TO_DECIDE_BY, _CODES_TO_DECIDE_BY = 16, 2**16
+_LEAVE_IN_FILE = "save the codes by numpy.save, and fit on numpy.load(file, mmap_mode='r'), which is not copied"
 # Queries of a kind after which tables are given up for it if they left most of them unanswered.
 _QUERIES_TO_GIVE_UP_AFTER = 16
 
@@ -80,7 +82,10 @@ class SearchEngine:
         engine : SearchEngine
             New engine.
         """
-        return cls(codes if _is_large_map(codes) else np.array(codes))
+        if _is_large_map(codes):
+            return cls(codes)
+        check_allocation("HammingNearestNeighbors", codes.nbytes, f"the copy of {len(codes):,} codes", _LEAVE_IN_FILE)
+        return cls(np.array(codes))
 
     def __getstate__(self):
         # Blocks are made again from the codes, faster than they are read.
@@ -141,6 +146,11 @@ class SearchEngine:
             return self._sibling(np.delete(self.codes(), positions, axis=0), None)
         return self._sibling(None, self._flat.without(positions))
 
+    @property
+    def is_read_from_map(self):
+        """Whether codes are left where they lie, in a memory map that each search reads."""
+        return self._codes is not None and _is_large_map(self._codes)
+
     def nearest(self, query_codes, n_neighbors, *, rows=None, n_jobs=None, algorithm="auto"):
         """Find the nearest codes of each query.
 
@@ -153,7 +163,7 @@ class SearchEngine:
             How many, at most the number of codes searched.
 
         rows : ndarray of shape (n_rows,), dtype int64, default=None
-            The rows to search, rising; all by default.
+            The rows to search, rising; all by default. A mask of shape (n_samples,) where codes are read from a map.
 
         n_jobs : int, default=None
             Number of threads, as in joblib.
@@ -205,7 +215,7 @@ class SearchEngine:
             Largest distance, inclusive.
 
         rows : ndarray of shape (n_rows,), dtype int64, default=None
-            The rows to search, rising; all by default.
+            The rows to search, rising; all by default. A mask of shape (n_samples,) where codes are read from a map.
 
         n_jobs : int, default=None
             Number of threads, as in joblib.
@@ -262,7 +272,7 @@ class SearchEngine:
         codes = self._codes
         if codes is None:
             return self._flat
-        n_searched = self.n_samples if rows is None else len(rows)
+        n_searched = self.n_samples if rows is None else count_rows(rows)
         is_compiled = self._is_compiled_worth_it(search, n_queries, n_searched, algorithm)
         if _is_large_map(codes):
             # Transposing codes for a single search takes longer than comparing them with one query.
@@ -303,6 +313,9 @@ class SearchEngine:
             self._seconds_without_tables += len(query_codes) * flat_seconds
             if self._seconds_without_tables < self.n_samples * _SECONDS_TO_BUILD_PER_CODE:
                 return None
+            if not self._has_room_for_tables():
+                self._verdicts[kind] = False
+                return None
         return self._built_tables()
 
     def _decide(self, search, limit, query_codes, flat, flat_seconds):
@@ -330,8 +343,22 @@ class SearchEngine:
             if self._tables is None:
                 from ._multi_index import MultiIndex
 
+                what = f"building the tables of {self.n_samples:,} codes of {self.n_bytes} bytes"
+                fix = "use algorithm='brute'"
+                check_allocation("HammingNearestNeighbors", self._bytes_to_build_tables(), what, fix)
                 self._tables = MultiIndex(self.codes())
             return self._tables
+
+    def _has_room_for_tables(self):
+        n_bytes = self._bytes_to_build_tables()
+        return n_bytes < SMALLEST_CHECKED or n_bytes <= available_memory()[0]
+
+    def _bytes_to_build_tables(self):
+        """What tables take, and the codes where they are read back from the index to build them from."""
+        from ._multi_index import building_bytes
+
+        n_bytes = self.n_samples * self.n_bytes if self._codes is None else 0
+        return n_bytes + building_bytes(self.n_samples, self.n_bytes)
 
     def _table_budget(self, n_queries):
         from ._multi_index import SHARE_OF_FLAT
@@ -351,10 +378,29 @@ class SearchEngine:
     def _flat_index(self):
         with self._lock:
             if self._flat is None:
+                n_bytes = self.n_samples * self.n_bytes
+                what = f"the index of {self.n_samples:,} codes, beside the codes that it is made from"
+                check_allocation("HammingNearestNeighbors", n_bytes, what, _LEAVE_IN_FILE)
                 # In this order: another thread that finds no codes finds the index.
                 self._flat = _flat_index_class()(self._codes)
                 self._codes = self._brute = None
             return self._flat
+
+
+def count_rows(rows):
+    """Count rows that are given by their numbers or by a mask.
+
+    Parameters
+    ----------
+    rows : ndarray of int or bool
+        Numbers, or a mask.
+
+    Returns
+    -------
+    n_rows : int
+        How many.
+    """
+    return int(np.count_nonzero(rows)) if rows.dtype == bool else len(rows)
 
 
 def _is_large_map(codes):

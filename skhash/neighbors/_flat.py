@@ -16,6 +16,7 @@ from ._bitslice import (
     padded_bits,
 )
 from ._flat_kernels import nearest_in_blocks, read_codes, within_radius_in_blocks, write_codes
+from ._hits import UNCHECKED_HITS, RoomForHits
 from ._merge import merge_nearest
 
 _QUERIES_PER_TILE = 64
@@ -179,11 +180,22 @@ class FlatIndex:
         """Find all codes within a radius of each query, as `BruteIndex.within_radius` does."""
         valid, blocks = self._valid_words(rows), self.blocks
         radius = min(int(radius), self._blocks.n_bits) if math.isfinite(radius) else self._blocks.n_bits
-        counts, distances, slots = [], [], []
+        counts, distances, slots, room = [], [], [], RoomForHits()
         # No queries are one empty tile.
         for start in range(0, max(1, len(query_codes)), _QUERIES_PER_TILE):
             tile = query_codes[start : start + _QUERIES_PER_TILE]
-            found = within_radius_in_blocks(blocks, 0, len(blocks), valid, radius, tile, *self._workspace(len(tile)))
+
+            def search_tile(most_hits, tile=tile):
+                rooms = self._workspace(len(tile))
+                return within_radius_in_blocks(blocks, 0, len(blocks), valid, radius, most_hits, tile, *rooms)
+
+            found = search_tile(UNCHECKED_HITS)
+            if len(tile) and found[0][0] < 0:
+                most_hits = room.most_hits()
+                found = search_tile(most_hits)
+                if found[0][0] < 0:
+                    room.refuse(most_hits)
+            room.take(len(found[1]))
             for parts, part in zip((counts, distances, slots), found, strict=True):
                 parts.append(part)
         return np.concatenate(counts), np.concatenate(distances), self._positions_of(np.concatenate(slots))

@@ -367,11 +367,12 @@ def _grown(hits, n_hits, n_more):
 
 
 @entry_jit
-def within_radius_in_blocks(blocks, first, last, valid, radius, codes, tables, counters):
+def within_radius_in_blocks(blocks, first, last, valid, radius, most_hits, codes, tables, counters):
     """Find all codes within a radius of queries, at most one tile, among the blocks from `first` to `last`.
 
-    Returns the number of hits of each query, and distances and slots of all hits by (query, distance, slot). The number
-    of slots of `counters` is at least that of queries.
+    Returns the number of hits of each query, and distances and slots of all hits by (query, distance, slot). Once there
+    are more than `most_hits`, it returns -1 for each query and no hits. The number of slots of `counters` is at least
+    that of queries.
     """
     n_digits, n_queries = n_digits_of(blocks), len(codes)
     n_chunks, n_bits = blocks.shape[-3], blocks.shape[-2]
@@ -388,6 +389,8 @@ def within_radius_in_blocks(blocks, first, last, valid, radius, codes, tables, c
         n_active = _count_block(
             blocks, block, n_queries, n_chunks, tables, lookups, flips, bounds, counters, active, words
         )
+        if n_hits > most_hits:
+            return np.full(n_queries, -1), np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
         if n_hits + n_active * BLOCK_CODES > len(hits):
             hits = _grown(hits, n_hits, n_active * BLOCK_CODES)
         for slot in range(n_active):

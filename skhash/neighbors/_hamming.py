@@ -9,11 +9,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._checked_map import CheckedMap
+from .._memory import check_allocation, refusal
 from .._sklearn import Interval, StrOptions, fit_context
 from ..codes import check_codes
 from ..metrics import mean_average_precision
 from ..metrics._labels import check_labels
-from ._engine import SearchEngine
+from ._engine import SearchEngine, count_rows
+from ._hits import BYTES_PER_HIT, TooManyHits
 from ._ids import check_distinct, check_ids, check_unused, rows_of_ids
 
 
@@ -428,6 +430,12 @@ class HammingNearestNeighbors(BaseEstimator):
         queries = engine.codes() if codes is None else self._check_codes(codes, reset=False)
         without_self = codes is None
         self._check_enough(n_neighbors, engine.n_samples, candidates, without_self)
+        check_allocation(
+            type(self).__name__,
+            BYTES_PER_HIT * len(queries) * (n_neighbors + without_self),
+            f"the result of {len(queries):,} queries and n_neighbors={n_neighbors:,}",
+            "ask for fewer neighbours, or for fewer queries at a time",
+        )
         distances, rows = engine.nearest(
             queries, n_neighbors + without_self, rows=candidates, n_jobs=self.n_jobs, algorithm=self.algorithm
         )
@@ -439,21 +447,27 @@ class HammingNearestNeighbors(BaseEstimator):
         radius = self._check_radius(self.radius if radius is None else radius)
         candidates = self._candidate_rows(database, where)
         queries = engine.codes() if codes is None else self._check_codes(codes, reset=False)
-        counts, distances, rows = engine.within_radius(
-            queries, radius, rows=candidates, n_jobs=self.n_jobs, algorithm=self.algorithm
-        )
-        owners = np.repeat(np.arange(len(counts)), counts)
+        try:
+            counts, distances, rows = engine.within_radius(
+                queries, radius, rows=candidates, n_jobs=self.n_jobs, algorithm=self.algorithm
+            )
+        except TooManyHits as error:
+            what = f"a radius of {radius}, in which {len(queries)} queries have more than {error.n_hits:,} neighbours"
+            fix = "ask for a smaller radius, or for fewer queries at a time"
+            message = refusal(type(self).__name__, error.n_bytes, what, fix, error.available, error.limit)
+            raise MemoryError(message) from None
         if codes is None:
+            owners = np.repeat(np.arange(len(counts)), counts)
             others = rows != owners
             distances, rows, owners = distances[others], rows[others], owners[others]
             counts = np.bincount(owners, minlength=len(counts))
         if not sort_results:
-            order = np.lexsort((rows, owners))
+            order = np.lexsort((rows, np.repeat(np.arange(len(counts)), counts)))
             distances, rows = distances[order], rows[order]
         return counts, distances, rows
 
     def _candidate_rows(self, database, where):
-        """Turn a mask or ids into rising rows of the database, or None for all."""
+        """Turn a mask or ids into rising rows of the database, or a mask of them; None for all."""
         if where is None:
             return None
         where = np.asarray(where)
@@ -468,7 +482,8 @@ class HammingNearestNeighbors(BaseEstimator):
                 f"{type(self).__name__}: where is a mask of shape {where.shape}, the database has "
                 f"{database.engine.n_samples} codes; pass one boolean a code, in the order of ids_."
             )
-        return np.flatnonzero(where)
+        # The numbers of the rows would be eight times the size of the mask.
+        return where if database.engine.is_read_from_map else np.flatnonzero(where)
 
     def _check_codes(self, codes, *, reset):
         # Names of columns come first: a frame with the wrong ones may well hold NaN.
@@ -538,7 +553,7 @@ class HammingNearestNeighbors(BaseEstimator):
             raise ValueError(f"{type(self).__name__}: mode={mode!r} must be 'connectivity' or 'distance'.")
 
     def _check_enough(self, n_neighbors, n_samples, candidates, without_self):
-        n_candidates = n_samples if candidates is None else len(candidates)
+        n_candidates = n_samples if candidates is None else count_rows(candidates)
         if without_self and n_candidates:
             n_candidates -= 1
         if n_neighbors > n_candidates:

@@ -54,9 +54,10 @@ def check_distinct(ids, *, owner):
     ValueError
         If an id occurs twice.
     """
-    values, counts = np.unique(ids, return_counts=True)
-    if (counts > 1).any():
-        raise ValueError(f"{owner}: id {values[counts > 1][0]} occurs twice; pass each id once.")
+    ordered = np.sort(ids)
+    twice = np.flatnonzero(ordered[1:] == ordered[:-1])
+    if len(twice):
+        raise ValueError(f"{owner}: id {ordered[twice[0]]} occurs twice; pass each id once.")
 
 
 def check_unused(ids, used_ids, *, owner):

@@ -174,6 +174,25 @@ class MultiIndex:
         return counts, (distances[:n_found], positions[:n_found])
 
 
+def building_bytes(n_samples, n_bytes):
+    """Compute the memory that the tables and the codes in their order take at least while an index is built.
+
+    Parameters
+    ----------
+    n_samples : int
+        Number of codes in the database.
+
+    n_bytes : int
+        Width of the codes.
+
+    Returns
+    -------
+    n_bytes : int
+        Beside the codes themselves.
+    """
+    return n_samples * (_n_tables(n_samples, n_bytes) * _entry_type(n_samples).itemsize + -(-n_bytes // 8) * 8)
+
+
 def predict_seconds(codes, n_samples, query_codes, kth_distances):
     """Predict how long an index that is not built yet would search for each query.
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._hits import RoomForHits, joined_hits
 from ._merge import merge_nearest
 
 # Bytes of codes that are read at once; their index takes as much again.
@@ -13,7 +14,7 @@ class StreamedIndex:
 
     Parameters
     ----------
-    codes : numpy.memmap of shape (n_samples, n_bytes), dtype uint8
+    codes : numpy.memmap or CheckedMap of shape (n_samples, n_bytes), dtype uint8
         Packed codes.
 
     make_index : callable
@@ -30,7 +31,7 @@ class StreamedIndex:
         Parameters
         ----------
         query_codes, n_neighbors, rows
-            As there.
+            As there; `rows` may be a mask of all of them.
 
         n_parts : int, default=1
             Number of parts of the database that are searched apart from each other.
@@ -58,16 +59,14 @@ class StreamedIndex:
 
     def within_radius(self, query_codes, radius, rows=None):
         """Find all codes within a radius of each query, as `BruteIndex.within_radius` does."""
-        owners, distances, positions = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+        room, pieces = RoomForHits(), []
         for start, index, piece_rows in self._pieces(rows, 0, 1):
-            counts, found_distances, found_positions = index.within_radius(query_codes, radius, piece_rows)
-            owners.append(np.repeat(np.arange(len(counts)), counts))
-            distances.append(found_distances)
-            positions.append(found_positions + start)
-        owners, distances, positions = (np.concatenate(parts) for parts in (owners, distances, positions))
-        # Pieces come in order of position, and the sort is stable.
-        order = np.lexsort((distances, owners))
-        return np.bincount(owners, minlength=len(query_codes)), distances[order], positions[order]
+            counts, distances, positions = index.within_radius(query_codes, radius, piece_rows)
+            if len(positions):
+                room.take(len(positions))
+                positions += start
+                pieces.append((counts, distances, positions))
+        return joined_hits(pieces, len(query_codes))
 
     def _pieces(self, rows, part, n_parts):
         """Yield the first row, an index, and the rows to search of each piece that has any."""
@@ -77,7 +76,10 @@ class StreamedIndex:
             start, stop = piece * n_rows, min((piece + 1) * n_rows, len(self._codes))
             piece_rows = None
             if rows is not None:
-                piece_rows = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start
+                if rows.dtype == bool:
+                    piece_rows = np.flatnonzero(rows[start:stop])
+                else:
+                    piece_rows = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start
                 if not len(piece_rows):
                     continue
             yield start, self._make_index(np.asarray(self._codes[start:stop])), piece_rows

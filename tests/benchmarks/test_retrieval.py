@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pytest
 import skhash
 from skhash import CCAITQ
 from skhash.codes import truncate_codes
+from skhash.metrics import mean_average_precision
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 if not BENCHMARKS.is_dir():
@@ -124,6 +126,16 @@ def test_held_out_classes_are_whole():
     assert len(fitted) + len(held_out) == len(y)
     with pytest.raises(ValueError, match="3 training classes"):
         splits.hold_out(np.repeat([0, 1, 2], 4), "classes", 0)
+
+
+def test_of_many_rows_some_are_tuned_on():
+    y = np.repeat(np.arange(10), 2_000)
+    fitted, held_out = splits.hold_out(y, "rows", 0)
+    assert (len(fitted), len(held_out)) == (10_000, 3_000)
+    assert not set(fitted) & set(held_out)
+    fitted, held_out = splits.hold_out(y, "classes", 0)
+    assert (len(fitted), len(held_out)) == (10_000, 3_000)
+    assert not set(y[fitted]) & set(y[held_out])
 
 
 def test_chunks_hold_each_row_once_and_every_class():
@@ -280,6 +292,73 @@ def test_one_nested_model_serves_all_lengths(protocols, dataset, tmp_path, monke
         ("NestedHash-separate", 8),
         ("NestedHash-separate", 16),
     ]
+
+
+def fitted_networks(monkeypatch):
+    """Collect the networks that are fitted."""
+    fitted, fit = [], skhash.DeepSupervisedHasher.fit
+    monkeypatch.setattr(skhash.DeepSupervisedHasher, "fit", lambda self, X, y: fitted.append(self) or fit(self, X, y))
+    return fitted
+
+
+def test_one_nested_network_serves_all_lengths(protocols, dataset, tmp_path, monkeypatch):
+    fitted = fitted_networks(monkeypatch)
+    arguments = make_arguments(tmp_path)
+    worker = protocols.Worker(protocols.Cell("a", "seen", "deep:nested", 0), as_datasets(protocols, dataset), arguments)
+    worker.method = replace(worker.method, stages=(({}, {"weight": {"lam": 3.0}}),))
+    worker.work()
+    assert [hasher.n_bits for hasher in fitted] == [16, 16, 16]
+    assert [hasher.loss.lam for hasher in fitted[:2]] == [1.0, 3.0]
+    assert {hasher.loss.prefixes for hasher in fitted} == {(8, 16)}
+    parts = worker.parts
+    queries, database = (fitted[-1].transform(X) for X in (parts.queries, parts.database))
+    rows = [row for row in _runs.Run(arguments.run).rows.values() if row["task"]["kind"] == "result"]
+    assert [row["task"]["n_bits"] for row in rows] == [8, 16]
+    for row in rows:
+        cut = (truncate_codes(codes, row["task"]["n_bits"]) for codes in (queries, database))
+        assert row["map"] == pytest.approx(
+            mean_average_precision(*cut, parts.query_labels, parts.database_labels), abs=1e-6
+        )
+
+
+@pytest.mark.parametrize("protocol", ["robust", "stream"])
+def test_prefixes_of_a_nested_network_are_attacked_and_go_on(protocols, dataset, tmp_path, monkeypatch, protocol):
+    fitted = fitted_networks(monkeypatch)
+    arguments = make_arguments(tmp_path, budget=1, train_per_class=50)
+    protocols.work(protocols.Cell("a", protocol, "deep:nested", 0), as_datasets(protocols, dataset), arguments)
+    scores = {
+        (row["task"]["n_bits"], row["task"]["condition"]): row["map"]
+        for row in _runs.Run(arguments.run).rows.values()
+        if row["task"]["kind"] == "result"
+    }
+    assert {hasher.n_bits for hasher in fitted} == {16}
+    for n_bits in (8, 16):
+        if protocol == "robust":
+            assert scores[n_bits, "attacked"] < scores[n_bits, "clean"]
+        else:
+            assert {condition for length, condition in scores if length == n_bits} == {f"{n}/5" for n in range(1, 6)}
+
+
+def test_bits_that_are_cut_off_take_no_part_in_an_attack(protocols, dataset):
+    from _retrieval_methods import at_length, find_method
+
+    from skhash.deep.adversarial import attack_queries
+
+    X, y = dataset
+    method = find_method("deep:nested", [8, 16])
+    whole = method.make(16, 0, {"epochs": 1}, len(X)).fit(X, y)
+    prefix = at_length(method, whole, 8)
+    np.testing.assert_array_equal(prefix.transform(X), truncate_codes(whole.transform(X), 8))
+
+    def attack():
+        return attack_queries(prefix, X[:5], scale=X.std(axis=0), random_state=0)
+
+    before = attack()
+    weight = prefix.net_.module_.layers[-1].weight.detach()
+    weight[8:] = weight[8:].flip(1)
+    np.testing.assert_array_equal(attack(), before)
+    weight[:8] = weight[:8].flip(1)
+    assert (attack() != before).any()
 
 
 def result(method, n_bits, seed, value, split="s"):

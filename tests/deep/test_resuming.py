@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch", reason="deep hashing needs torch")
 import skhash  # noqa: E402
 from skhash.deep import DeepSupervisedHasher, DeepUnsupervisedHasher, _training  # noqa: E402
 from skhash.deep.adversarial import ProjectedGradient  # noqa: E402
-from skhash.deep.losses import LOSSES, UNSUPERVISED_LOSSES, make_loss  # noqa: E402
+from skhash.deep.losses import LOSSES, UNSUPERVISED_LOSSES, Nested, make_loss  # noqa: E402
 from skhash.deep.networks import make_network  # noqa: E402
 from skhash.deep.semi_supervised import MeanTeacher  # noqa: E402
 
@@ -143,6 +143,16 @@ def test_settings_of_a_loss_object_are_told_apart(tmp_path):
     for alpha in (0.1, 0.2, 0.1):
         small(loss=make_loss("greedyhash", name="test").__class__(alpha=alpha), checkpoint_dir=tmp_path).fit(X, Y)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_settings_that_are_no_single_number_are_told_apart(tmp_path):
+    """Words of the two trainings with other prefixes are the same, and so are all weights to begin with."""
+    losses = [Nested(prefixes=(4,)), Nested(prefixes=(8,)), Nested(prefixes=[4, 8]), Nested(lam=np.float32(2.0))]
+    expected = [small(loss=loss).fit(X, Y).project(X) for loss in losses]
+    for loss, projections in zip(losses, expected, strict=True):
+        hasher = small(loss=loss, checkpoint_dir=tmp_path).fit(X, Y)
+        np.testing.assert_array_equal(hasher.project(X), projections)
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_a_full_disk_at_a_checkpoint_warns_and_the_training_goes_on(tmp_path, monkeypatch):

@@ -77,6 +77,21 @@ def test_fillers_stay_off_the_means_and_off_the_rotation():
     np.testing.assert_allclose(added @ rotation.T, 0, atol=1e-6)
 
 
+def test_fillers_weigh_more_in_later_blocks():
+    """What the residual adds to a block has k_b / K_b times the scale: 1 for the first 16 bits, 2 for the next 16."""
+    phi = coordinates(small().fit(DIGITS, LABELS), DIGITS)
+    added = small(32).fit(DIGITS, LABELS).project(DIGITS) - small(32, residual=0.0).fit(DIGITS, LABELS).project(DIGITS)
+    added -= added.mean(axis=0)
+    centred = phi - np.array([phi[c == LABELS].mean(axis=0) for c in range(10)])[LABELS]
+    means = linalg.orth(np.array([phi[c == LABELS].mean(axis=0) - phi.mean(axis=0) for c in range(10)]).T)
+    off_means = centred - (centred @ means) @ means.T
+    variances = np.sort(linalg.eigvalsh(off_means.T @ off_means))[::-1]
+    # 7 directions of either block are empty; the first component has variance 1 before it is weighed by 0.3.
+    for block, used, weight in ((slice(0, 16), slice(0, 7), 1), (slice(16, 32), slice(7, 14), 2)):
+        expected = (0.3 * weight) ** 2 * variances[used].sum() / variances[0]
+        assert added[:, block].var(axis=0).sum() == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_prefix_is_a_truncated_code():
     hasher = small(64).fit(DIGITS[TRAIN], LABELS[TRAIN])
     codes = hasher.transform(DIGITS)
@@ -213,6 +228,13 @@ def test_rows_with_several_labels():
     hasher = small(16, ridge="auto", residual="auto").fit(DIGITS[TRAIN], SEVERAL[TRAIN])
     codes, plain = hasher.transform(DIGITS), ITQ(16, random_state=0).fit(DIGITS[TRAIN]).transform(DIGITS)
     assert score(codes, SEVERAL) > score(plain, SEVERAL) + 0.02
+
+
+def test_auto_does_not_hold_out_a_class_of_all_rows():
+    everywhere = np.eye(10, dtype=int)[LABELS[:300]]
+    everywhere[:, 3] = 1
+    chosen = small(16, ridge="auto", residual="auto").fit(DIGITS[:300], everywhere)
+    assert all(0 < seen <= 1 for seen, unseen in chosen.validation_scores_.values())
 
 
 def test_strings_are_classes():

@@ -132,9 +132,11 @@ def check_codes_suffice(n_classes, n_bits, *, name):
     ValueError
         If there are more classes than codes.
     """
-    if n_classes > 2**n_bits:
+    # Integers of NumPy overflow.
+    n_codes = 2 ** int(n_bits)
+    if n_classes > n_codes:
         raise ValueError(
-            f"{name}: {n_classes} classes exceed the {2**n_bits} codes of n_bits={n_bits}, so that not each can have a "
+            f"{name}: {n_classes} classes exceed the {n_codes} codes of n_bits={n_bits}, so that not each can have a "
             f"centre; raise n_bits."
         )
 

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ...centers import NestedCodebook, check_prefixes
+from ...centers import NestedCodebook, check_prefixes, minimum_distance
 from ..regularizers import sliced_wasserstein_quantization
 from ._base import HashLoss
 from ._classes import check_codes_suffice, draw_seed, labelled_samples
@@ -41,8 +41,9 @@ class Nested(HashLoss):
     margin : float, default=0.2
         Margin :math:`m`.
 
-    lam : float, default=3.0
+    lam : float, default=1.0
         Weight :math:`\lambda` of the pull to balanced bits, which is what helps with classes that are not in training.
+        A network that starts from random weights may not learn against 3 or more.
 
     scale : float or None, default=None
         Scale :math:`s`; :math:`\sqrt 2 \ln(C - 1)` for C classes when None, and that of four classes for fewer.
@@ -84,7 +85,7 @@ class Nested(HashLoss):
     {16: 7, 32: 17, 64: 34}
     """
 
-    def __init__(self, *, prefixes=(16, 32, 64), margin=0.2, lam=3.0, scale=None):
+    def __init__(self, *, prefixes=(16, 32, 64), margin=0.2, lam=1.0, scale=None):
         super().__init__()
         self.prefixes = prefixes
         self.margin = margin
@@ -98,9 +99,16 @@ class Nested(HashLoss):
         check_prefixes(name, self.prefixes)
         check_codes_suffice(n_classes, n_bits, name=name)
         codebook = NestedCodebook(n_classes, n_bits, prefixes=self.prefixes, random_state=draw_seed(generator))
-        self.minimum_distances = codebook.minimum_distances
+        self._lengths = codebook.prefixes
         self.register_buffer("centers", torch.from_numpy(codebook.words).float())
         self.batch_norm = torch.nn.BatchNorm1d(n_bits)
+
+    @property
+    def minimum_distances(self):
+        """Smallest Hamming distance between the codewords of two classes, by length of the prefix."""
+        # Of the codewords that there are, which may come from a file of weights.
+        words = self.centers.numpy(force=True)
+        return {length: minimum_distance(words[:, :length]) for length in self._lengths}
 
     def class_centers(self):
         """Tell the fixed centres of the classes."""
@@ -112,7 +120,7 @@ class Nested(HashLoss):
         normalized = self.batch_norm(outputs) if len(outputs) > 1 else self.project(outputs)
         labelled = labelled_samples(targets)
         losses = []
-        for length in self.minimum_distances:
+        for length in self._lengths:
             prefix = normalized[:, :length]
             loss = self.lam * sliced_wasserstein_quantization(prefix)
             if labelled.any():
