@@ -2,10 +2,10 @@
 
     python benchmarks/fuzz_load.py [--budget SECONDS] [--engine atheris|trace] [--corpus FOLDER] [--findings FOLDER]
 
-Sound files of many kinds are changed in what they say, their checksums are computed anew, and each is inspected, loaded,
-and, if it is accepted, used. Inputs that reach new code are kept and changed further. A defect is any exception of
-inspecting and loading but `FileFormatError`, and a crash, more than 1 GiB of further memory or more than 20 seconds of
-all three. The status is 1 if there was one; the inputs are written to the folder of findings.
+Sound files of many kinds are changed in what they say, their checksums are computed anew, and each is inspected,
+loaded, and, if it is accepted, used. Inputs that reach new code are kept and changed further. A defect is any exception
+of inspecting and loading but `FileFormatError`, and a crash, more than 1 GiB of further memory or more than 20 seconds
+of all three. The status is 1 if there was one; the inputs are written to the folder of findings.
 
 The engine is atheris (``pip install atheris``), or by default, where that is not installed, a loop of its own that is
 guided by the lines that `sys.settrace` sees and is slower. POSIX only.
@@ -32,6 +32,7 @@ from pathlib import Path
 import numpy as np
 
 SECONDS_A_FILE = 20
+SHARE_FROM_SEEDS = 0.5
 # Runs, accepted, refused, whether a file is being loaded (1) or used (2).
 N_COUNTS = 8
 RUNS, ACCEPTED, REFUSED, PHASE, KEPT = range(5)
@@ -226,7 +227,11 @@ def work(folder, engine, seconds, random_state):
         return
 
     def mutate(data, max_size, seed):
-        return mutator.mutate(data, np.random.default_rng([random_state, seed]))[:max_size]
+        rng = np.random.default_rng([random_state, seed])
+        if rng.random() < SHARE_FROM_SEEDS:
+            # Most of what reaches new code is refused, and so is most of what is made of it.
+            data = target.seeds[rng.integers(len(target.seeds))]
+        return mutator.mutate(data, rng)[:max_size]
 
     options = [
         f"-max_total_time={max(1, round(seconds))}",
@@ -271,7 +276,8 @@ def _trace(target, mutator, corpus, seconds, random_state):
     for data in kept:
         run(data)
     while time.monotonic() < stop:
-        data = mutator.mutate(kept[rng.integers(len(kept))], rng)
+        source = target.seeds if rng.random() < SHARE_FROM_SEEDS else kept
+        data = mutator.mutate(source[rng.integers(len(source))], rng)
         if len(data) <= 2**16 and run(data):
             kept.append(data)
             (corpus / hashlib.sha1(data).hexdigest()).write_bytes(data)
@@ -317,11 +323,12 @@ def supervise(options):
             os.makedirs(options.findings, exist_ok=True)
             for path in Path(folder).glob("finding-*"):
                 Path(options.findings, path.name).write_bytes(path.read_bytes())
+        spent = time.monotonic() - start
         n_corpus = len(list(Path(folder, "corpus").iterdir()))
         print(
-            f"{options.engine}: {counts[RUNS]:,} files in {time.monotonic() - start:.0f} s, {counts[REFUSED]:,} refused, "
-            f"{counts[ACCEPTED]:,} accepted and used, {n_corpus:,} kept for new code ({coverage or 'no coverage'}); "
-            f"{len(found)} findings"
+            f"{options.engine}: {counts[RUNS]:,} files in {spent:.0f} s, {counts[REFUSED]:,} refused, "
+            f"{counts[ACCEPTED]:,} accepted and used,\n{n_corpus:,} kept for new code ({coverage or 'no coverage'}), "
+            f"{n_workers} processes; {len(found)} findings"
         )
         return int(bool(found) or bool(findings))
 

@@ -48,7 +48,7 @@ def without_sync(save):
     """Save with a disk that says it is done at once."""
 
     def call(path):
-        with mock.patch.object(os, "fsync", lambda descriptor: None):
+        with mock.patch.object(os, "fsync"):
             save(path)
 
     return call
