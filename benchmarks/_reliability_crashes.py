@@ -142,13 +142,16 @@ def ways_to_write():
     return ways
 
 
-def sigkill_during_save(n, *, folder=None, random_state=0):
+def sigkill_during_save(n, *, n_others=None, folder=None, random_state=0):
     """Kill processes while they save a file of 8 MB over an older one, again and again.
 
     Parameters
     ----------
     n : int
-        Number of kills for each way of writing.
+        Number of kills of `skhash.save`.
+
+    n_others : int, default=None
+        Number of kills of each other way of writing; as many by default.
 
     folder : path, default=None
         Where to write; a new folder of the system's for temporary files by default.
@@ -174,7 +177,7 @@ def sigkill_during_save(n, *, folder=None, random_state=0):
             way.save(prepared[0], path)
             seconds = time.perf_counter() - start
             n_saved = 0
-            for _ in range(n):
+            for _ in range(_n_of(way, n, n_others)):
                 n_acknowledged = _killed(
                     partial(_save_for_ever, way, prepared, path, n_saved), rng.uniform(0, 3 * seconds)
                 )
@@ -191,6 +194,10 @@ def sigkill_during_save(n, *, folder=None, random_state=0):
                 tally.left_behind += _remove_others(own, path)
         tally.struck = tally.tried
     return tallies
+
+
+def _n_of(way, n, n_others):
+    return n if n_others is None or type(way) is SkhashFile else n_others
 
 
 def _save_for_ever(way, prepared, path, first, report):
@@ -351,7 +358,7 @@ def _killed(function, seconds):
         return len(file.read())
 
 
-def full_disk(n, *, random_state=0):
+def full_disk(n, *, n_others=None, random_state=0):
     """Let the disk run full while a file is replaced by a larger one, and while an index grows.
 
     The disk is a file system in memory of a few megabytes, filled up to a random rest; mounting it needs to be root.
@@ -360,7 +367,10 @@ def full_disk(n, *, random_state=0):
     Parameters
     ----------
     n : int
-        Number of tries for each way of writing.
+        Number of tries for `skhash.save`, and of failed calls for `SavedIndex`.
+
+    n_others : int, default=None
+        Number of tries for each other way of writing; as many by default.
 
     random_state : int, default=0
         Seed of the room that is left.
@@ -377,7 +387,7 @@ def full_disk(n, *, random_state=0):
         for way in ways_to_write():
             prepared, tally = [way.prepare(codes) for codes in (old, new)], Tally()
             path = folder / "file"
-            for _ in range(n):
+            for _ in range(_n_of(way, n, n_others)):
                 way.save(prepared[0], path)
                 tally.tried += 1
                 # The larger file takes twice as much.

@@ -522,6 +522,8 @@ class Decoder:
         )
         if not isinstance(data, np.ndarray) or not isinstance(mask, np.ndarray | np.bool_) or mask.dtype != bool:
             raise self.error("has a masked array of something else than arrays")
+        if mask.shape != data.shape:
+            raise self.error(f"has a masked array of shape {data.shape} with a mask of shape {mask.shape}")
         return np.ma.MaskedArray(data, mask, fill_value=fill_value)
 
     def _decode_sparse(self, node, depth):

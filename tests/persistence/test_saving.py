@@ -485,6 +485,17 @@ HOSTILE = {
     "deep values": set_random_state(functools.reduce(lambda inner, _: [inner], range(150), 1)),
     "an object array of another size": set_random_state({"kind": "object_array", "shape": [2], "items": [1]}),
     "an object array of a negative size": set_random_state({"kind": "object_array", "shape": [-1], "items": [1]}),
+    "a masked array with a mask of another shape": lambda node, arrays: (
+        arrays.update(mask=np.zeros(2, dtype=bool), values=np.zeros(3)),
+        set_random_state(
+            {
+                "kind": "masked_array",
+                "data": {"kind": "array", "tensor": "values"},
+                "mask": {"kind": "array", "tensor": "mask"},
+                "fill_value": 0.0,
+            }
+        )(node, arrays),
+    ),
     "a sparse matrix of an unknown class": set_random_state(
         {"kind": "sparse", "class": "lil_matrix", "shape": [1, 1], "parts": {}}
     ),

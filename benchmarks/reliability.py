@@ -1,0 +1,206 @@
+"""What is promised about files, faults and answers, and how often it was tried.
+
+    python benchmarks/reliability.py [--budget small|full|SECONDS] [--only files,peers,...] [--random-state 0]
+        [--output FILE.json]
+
+A small budget takes a few minutes and tries a twentieth, a full one tries at least 100,000 damaged files, 1,000 kills
+and 1,000 full disks; a number of seconds scales the full one to about as many. Files of other libraries get fewer
+tries, which are printed with them. The status is 1 if a promise is broken. POSIX only.
+
+Parts are `files`, `peers` (damaged files of other libraries), `kills`, `disks`, `readers`, `determinism` and
+`exactness`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+
+import _reliability_answers as answers
+import _reliability_crashes as crashes
+import _reliability_files as files
+
+PARTS = ("files", "peers", "kills", "disks", "readers", "determinism", "exactness")
+FULL = {"files": 102_000, "peers": 300, "kills": 500, "peer kills": 20, "disks": 500, "peer disks": 50, "readers": 20.0}
+# Of one core, what a full run takes.
+SECONDS_OF_FULL = 720
+SHARES = {"small": 0.05, "full": 1.0}
+
+
+class Promises:
+    """The table, line by line."""
+
+    def __init__(self):
+        self.rows, self.details = [], {}
+
+    def add(self, claim, tried, broken, figure, seconds):
+        self.rows.append({"claim": claim, "tried": tried, "broken": broken, "figure": figure, "seconds": seconds})
+
+    def print(self):
+        print(f"\n{'promise':<52}{'tried':>10}  {'found':<64}{'time':>7}")
+        for row in self.rows:
+            verdict = "BROKEN" if row["broken"] else "kept"
+            print(f"{row['claim']:<52}{row['tried']:>10,}  {row['figure']:<57}{verdict:<7}{row['seconds']:>5.0f} s")
+
+
+def damaged_files(promises, n, random_state):
+    """Damage files of skhash, as many of each fault."""
+    start, rows = time.perf_counter(), {}
+    silent = dict.fromkeys(("crashes", "accepted with other answers", "other errors", "repaired"), 0)
+    n_files = 0
+    heading = f"{'skhash':<20}{'fault':<16}{'files':>8}" + "".join(f"{name:>12}" for name in files.OUTCOMES)
+    print(f"{heading}   of each way to open")
+    for kind, share in files.own_kinds().items():
+        for fault in files.FAULTS:
+            n_tries = max(20, round(n * share / len(files.FAULTS)))
+            ways = files.try_files(kind, fault, n_tries, random_state=random_state)
+            total = files.Counts()
+            for counts in ways.values():
+                total.add(counts)
+            n_files += next(iter(ways.values())).tried
+            rows[f"{kind.name}, {fault}"] = {way: vars(counts) for way, counts in ways.items()}
+            numbers = "".join(f"{getattr(total, name):>12,}" for name in files.OUTCOMES)
+            print(f"{kind.name:<20}{fault:<16}{n_tries:>8,}{numbers}", *total.notes[:1], flush=True)
+            silent["crashes"] += total.crashed + total.hung
+            silent["other errors"] += total.unexpected
+            silent["accepted with other answers"] += total.wrong
+            # The log keeps two copies of one number, so that one of them may be lost.
+            is_repaired = fault == "hostile sizes" or kind.beside is not None
+            silent["repaired" if is_repaired else "accepted with other answers"] += total.same
+    promises.details["files"] = rows
+    repaired = silent.pop("repaired")
+    figure = ", ".join(f"{count} {name}" for name, count in silent.items())
+    promises.details["repaired"] = repaired
+    promises.add("damaged and hostile files", n_files, sum(silent.values()), figure, time.perf_counter() - start)
+    print(f"{repaired:,} openings had the answers of the sound file all the same (copies of a number in the log)")
+
+
+def damaged_files_of_peers(promises, n, random_state):
+    """Damage files of other libraries in the same ways."""
+    rows = {}
+    print(f"\n{'others':<20}{'fault':<16}{'files':>8}" + "".join(f"{name:>12}" for name in files.OUTCOMES))
+    for kind in files.peer_kinds():
+        for fault in files.FAULTS:
+            (counts,) = files.try_files(kind, fault, n, random_state=random_state).values()
+            rows[f"{kind.name}, {fault}"] = vars(counts)
+            numbers = "".join(f"{getattr(counts, name):>12,}" for name in files.OUTCOMES)
+            print(f"{kind.name:<20}{fault:<16}{counts.tried:>8,}{numbers}", flush=True)
+    promises.details["peers"] = rows
+
+
+def _print_tallies(title, tallies):
+    print(f"\n{title:<36}{'tried':>8}{'struck':>8}{'lost':>8}{'wrong':>8}{'left behind':>13}")
+    for name, tally in tallies.items():
+        print(f"{name:<36}{tally.tried:>8,}{tally.struck:>8,}{tally.lost:>8,}{tally.wrong:>8,}{tally.left_behind:>13,}")
+
+
+def _add_tallies(promises, claim, tallies, seconds):
+    own = [tally for name, tally in tallies.items() if name.startswith("skhash")]
+    lost, wrong = sum(tally.lost for tally in own), sum(tally.wrong for tally in own)
+    promises.add(claim, sum(tally.struck for tally in own), lost + wrong, f"{lost} lost, {wrong} wrong", seconds)
+    promises.details[claim] = {name: vars(tally) for name, tally in tallies.items()}
+
+
+def kills(promises, n, n_others, random_state):
+    """Kill writers."""
+    start = time.perf_counter()
+    tallies = crashes.sigkill_during_save(n, n_others=n_others, random_state=random_state)
+    tallies |= crashes.sigkill_during_append(n, random_state=random_state)
+    _print_tallies("killed while writing", tallies)
+    _add_tallies(promises, "SIGKILL during save and append", tallies, time.perf_counter() - start)
+
+
+def disks(promises, n, n_others, random_state):
+    """Fill disks."""
+    start = time.perf_counter()
+    tallies = crashes.full_disk(n, n_others=n_others, random_state=random_state)
+    _print_tallies("disk full while writing", tallies)
+    _add_tallies(promises, "full disk during save and append", tallies, time.perf_counter() - start)
+
+
+def readers(promises, seconds):
+    """Read while another writes."""
+    start = time.perf_counter()
+    tallies = crashes.readers_during_writes(seconds)
+    _print_tallies("reads during writes", tallies)
+    broken = sum(tally.lost + tally.wrong for tally in tallies.values())
+    tried = sum(tally.tried for tally in tallies.values())
+    promises.details["readers"] = {name: vars(tally) for name, tally in tallies.items()}
+    promises.add(
+        "8 threads and 8 processes read during writes",
+        tried,
+        broken,
+        f"{broken} wrong answers or errors",
+        time.perf_counter() - start,
+    )
+
+
+def agreements(promises, claim, function):
+    """Compare answers."""
+    start = time.perf_counter()
+    found = function()
+    for note in found.notes[:10]:
+        print(f"different: {note}")
+    promises.details[claim] = vars(found)
+    promises.add(claim, found.tried, found.different, f"{found.different} different", time.perf_counter() - start)
+
+
+def budget(text):
+    """Read a budget as a share of the full one."""
+    if text in SHARES:
+        return SHARES[text]
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither small, full nor a number of seconds")
+    return seconds / SECONDS_OF_FULL
+
+
+def parts(text):
+    found = text.split(",")
+    if not set(found) <= set(PARTS):
+        raise argparse.ArgumentTypeError(f"parts are {', '.join(PARTS)}; got {text!r}")
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--budget", type=budget, default="small", help="small, full or seconds (default: small)")
+    parser.add_argument("--only", type=parts, default=list(PARTS), help="parts, separated by commas (default: all)")
+    parser.add_argument("--random-state", type=int, default=0, help="seed (default: 0)")
+    parser.add_argument("--output", help="JSON to write")
+    options = parser.parse_args()
+    share, seed, promises = options.budget, options.random_state, Promises()
+
+    def scaled(name, least):
+        return max(least, round(FULL[name] * share))
+
+    print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores\n")
+    for part in options.only:
+        if part == "files":
+            damaged_files(promises, scaled("files", 720), seed)
+        elif part == "peers":
+            damaged_files_of_peers(promises, scaled("peers", 10), seed)
+        elif part == "kills":
+            kills(promises, scaled("kills", 5), scaled("peer kills", 3), seed)
+        elif part == "disks":
+            disks(promises, scaled("disks", 5), scaled("peer disks", 3), seed)
+        elif part == "readers":
+            readers(promises, max(5.0, FULL["readers"] * share))
+        elif part == "determinism":
+            agreements(promises, "same codes over threads, batches, orders, files", answers.determinism)
+        else:
+            agreements(promises, "searches equal a naive one, ties included", answers.exactness)
+    promises.print()
+    if options.output:
+        with open(options.output, "w", encoding="utf-8") as file:
+            json.dump({"promises": promises.rows, "details": promises.details}, file, indent=1)
+    return int(any(row["broken"] for row in promises.rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
