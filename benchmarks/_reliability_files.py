@@ -548,8 +548,8 @@ class _Tries:
         self._kind, self._fault, self._n, self._seed = kind, fault, n, random_state
         self._base = folder / "file"
         self._path = Path(f"{self._base}.log") if kind.beside is not None else self._base
-        self._base.write_bytes(kind.beside if kind.beside is not None else kind.datas[0])
-        self._path.write_bytes(kind.datas[0])
+        self._base.write_bytes(kind.beside if kind.beside is not None else kind.payloads[0])
+        self._path.write_bytes(kind.payloads[0])
         self._expected = {name: way(self._base) for name, way in kind.ways.items()}
         self._shared = mmap.mmap(-1, 2**16)
         self._numbers = np.frombuffer(self._shared, dtype=np.int64, count=2 + len(kind.ways) * len(OUTCOMES))
