@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from ._validation import refuse_masked, shown
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -137,6 +139,7 @@ def _label_array(name, y):
         raise ValueError(f"{name}: requires y to be passed, but the target y is None; pass one label per row of X.")
     if hasattr(y, "tocsr"):
         raise ValueError(f"{name}: y is a sparse {type(y).__name__}; call `.toarray()`.")
+    refuse_masked(y, name=f"{name}: y")
     try:
         values = np.asarray(y)
         # NumPy turns the -1 of ["cat", -1] into the string "-1".

@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike
 from scipy.special import entr
 from sklearn.utils import Bunch, gen_batches
 
+from .._validation import as_array
 from ..codes import check_codes, pack_bits, unpack_codes
 
 # Codes that are unpacked at once.
@@ -107,7 +108,7 @@ def code_statistics(codes: ArrayLike, *, n_bits: int | None = None, projections:
 
 
 def _check_projections(projections, n_bits):
-    projections = np.asarray(projections)
+    projections = as_array(projections, name="code_statistics: projections")
     if projections.ndim != 2 or projections.dtype.kind not in "uif":
         raise ValueError(
             f"code_statistics: projections have shape {projections.shape} and dtype {projections.dtype}; "
