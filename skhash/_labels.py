@@ -107,7 +107,14 @@ def encode_labels(name, y, classes=None):
         labelled.
     """
     values = _label_array(name, y)
-    targets = _indicator_targets(name, values, classes) if values.ndim == 2 else _class_targets(name, values, classes)
+    make_targets = _indicator_targets if values.ndim == 2 else _class_targets
+    try:
+        targets = make_targets(name, values, classes)
+    except (ValueError, TypeError):
+        raise
+    # Objects that are no labels raise what they like when they are compared.
+    except Exception as error:
+        raise TypeError(f"{name}: y holds objects that are no labels ({shown(error)}); use numbers or strings.") from error
     if len(values) and not len(targets.labelled):
         raise ValueError(
             f"{name}: all {len(values)} rows of y are unlabelled; label some, or use a hasher that needs no labels."
@@ -162,7 +169,7 @@ def _indicator_targets(name, values, classes):
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise ValueError(
-            f"{name}: y holds {values[row, column]!r} at row {row}; indicators are 0 or 1, and zeros all along an "
+            f"{name}: y holds {shown(values[row, column])} at row {row}; indicators are 0 or 1, and zeros all along an "
             "unlabelled row."
         )
     classes = np.arange(values.shape[1]) if classes is None else np.asarray(classes)
@@ -187,7 +194,7 @@ def _class_targets(name, values, classes):
         new = ~np.isin(known, classes)
         if new.any():
             raise ValueError(
-                f"{name}: y holds the class {known[new][0].item()!r}, which is none of the {len(classes)} known so "
+                f"{name}: y holds the class {shown(known[new][0].item())}, which is none of the {len(classes)} known so "
                 "far; name all of them by `classes` in the first call of partial_fit, or call fit to start again."
             )
         numbers = np.searchsorted(classes, known)[numbers]
@@ -209,7 +216,7 @@ def _plain(name, values):
         wrong = values != np.round(values)
         if wrong.any():
             raise ValueError(
-                f"{name}: y holds {values[wrong][0].item()!r}, which is no class; pass integers or strings, and -1 for "
+                f"{name}: y holds {shown(values[wrong][0].item())}, which is no class; pass integers or strings, and -1 for "
                 "unlabelled rows."
             )
     elif values.dtype.kind not in "biuUS":

@@ -197,6 +197,10 @@ def check_features(estimator, X, *, reset, accept_sparse=False, ensure_min_sampl
         )
     except (TypeError, ValueError) as error:
         raise _in_one_line(name, error) from error
+    if sparse.issparse(X) and not X.has_canonical_format:
+        # Rows with sorted places sum alike, and compiled loops would sort those of the caller.
+        X = X.copy()
+        X.sum_duplicates()
     if X.dtype.kind == "O" and not sparse.issparse(X):
         X = _numbers_from_objects(X, name)
     if X.dtype.kind not in "biuf":

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._labels import encode_labels, warn_of_signs
 from .._sklearn import Interval, fit_context
-from .._validation import all_finite, check_features, check_finite
+from .._validation import all_finite, check_features, check_finite, check_memory, shown
 from ..codes import code_width, pack_bits
 from ._blocks import apply_to_rows, float_dtype
 from ._linear_algebra import principal_components
@@ -69,6 +69,8 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if isinstance(self.n_bits, bool):
             raise ValueError(f"{type(self).__name__}: n_bits={self.n_bits} must be an integer >= 1.")
         X = self._check_training_rows(X)
+        # What the hash functions take at least, a number for each bit.
+        check_memory(8 * int(self.n_bits), name=f"{type(self).__name__}: hash functions of n_bits={shown(self.n_bits)}")
         self._fit(X, *labels)
         self.n_bits_ = int(self.n_bits)
         return self

@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import Interval, StrOptions, fit_context
+from .._validation import shown
 from ..centers import check_prefixes, minimum_distance
 from ..codes import pack_bits, truncate_codes
 from ._base import SupervisedHasher, linear_projections
@@ -242,7 +243,7 @@ class NestedHash(SupervisedHasher):
         new = np.setdiff1d(targets.classes, self.classes_)
         if targets.labels.ndim == 1 and len(new):
             raise ValueError(
-                f"NestedHash: y holds the class {new[0].item()!r}, which is none of the {len(self.classes_)} known; "
+                f"NestedHash: y holds the class {shown(new[0].item())}, which is none of the {len(self.classes_)} known; "
                 "pass its rows to add_classes."
             )
         return self._learn_more(X, self._encode_labels(X, y, self.classes_))
@@ -282,8 +283,8 @@ class NestedHash(SupervisedHasher):
             )
         if (self.classes_.dtype.kind == "U") != (targets.classes.dtype.kind == "U"):
             raise ValueError(
-                f"NestedHash: y holds the class {targets.classes[0].item()!r}, but classes known so far are like "
-                f"{self.classes_[0].item()!r}; use one type."
+                f"NestedHash: y holds the class {shown(targets.classes[0].item())}, but classes known so far are like "
+                f"{shown(self.classes_[0].item())}; use one type."
             )
         return self._learn_more(X, self._encode_labels(X, y, np.union1d(self.classes_, targets.classes)))
 

@@ -1181,7 +1181,8 @@ def _hasher_entries(name, number, template):
             hasher.fit(_train(), _train_labels())
             return _probe(hasher)
 
-        return Case(call, {"value": hostile.parameter(rng, huge=huge)}, any_result, text=parameter)
+        argument = hostile.seed(rng) if parameter == "random_state" else hostile.parameter(rng, huge=huge)
+        return Case(call, {"value": argument}, any_result, text=parameter)
 
     if hasattr(template, "partial_fit"):
 
