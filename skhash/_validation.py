@@ -205,6 +205,9 @@ def check_features(estimator, X, *, reset, accept_sparse=False, ensure_min_sampl
         X = _numbers_from_objects(X, name)
     if X.dtype.kind not in "biuf":
         raise TypeError(f"{name}: features must be real numbers, got dtype {X.dtype}; convert them before this step.")
+    if not X.dtype.isnative:
+        # Another byte order would be taken for another dtype.
+        X = X.astype(X.dtype.newbyteorder("="))
     if X.dtype == np.longdouble:
         # What does not fit becomes infinite, and is refused as that.
         with np.errstate(over="ignore"):

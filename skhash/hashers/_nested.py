@@ -329,7 +329,7 @@ class NestedHash(SupervisedHasher):
         check_is_fitted(self)
         if not self._is_prefix(n_bits):
             raise ValueError(
-                f"NestedHash: n_bits={n_bits} of a prefix must be a whole number from 1 to the "
+                f"NestedHash: n_bits={shown(n_bits)} of a prefix must be a whole number from 1 to the "
                 f"{self._fitted_lengths[-1]} bits fitted; fit a longer code."
             )
         return copy(self).set_params(n_bits=n_bits)

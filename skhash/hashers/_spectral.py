@@ -5,7 +5,7 @@ import numpy as np
 from ._base import BaseHasher
 from ._blocks import apply_to_rows, float_dtype
 from ._linear_algebra import principal_components
-from ._statistics import RunningStatistics, check_finite_statistics
+from ._statistics import RunningStatistics, check_finite_statistics, overflow_error
 
 
 class SpectralHash(BaseHasher):
@@ -96,7 +96,10 @@ class SpectralHash(BaseHasher):
         self.components_ = components.astype(dtype)
         self.mean_ = statistics.mean.astype(dtype)
         self.minimums_ = projections.min(axis=0)
-        self.ranges_ = projections.max(axis=0) - self.minimums_
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.ranges_ = projections.max(axis=0) - self.minimums_
+        if not np.isfinite(self.ranges_).all():
+            raise overflow_error(self)
         self.directions_, self.modes_ = _smallest_eigenvalues(self.ranges_, self.n_bits)
 
     def _principal_projections(self, X):

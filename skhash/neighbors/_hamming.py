@@ -17,6 +17,9 @@ from ._engine import SearchEngine
 from ._ids import check_distinct, check_ids, check_unused, rows_of_ids
 
 
+_LARGEST_RADIUS = 2**31
+
+
 class _Database(NamedTuple):
     """Codes, ids and labels that belong together; exchanged as one, so that searches never see half of a change."""
 
@@ -517,8 +520,9 @@ class HammingNearestNeighbors(BaseEstimator):
         if isinstance(radius, (bool, np.bool_)) or not isinstance(radius, Real):
             raise TypeError(f"{type(self).__name__}: radius={shown(radius)} must be a number of bits.")
         if not radius >= 0:
-            raise ValueError(f"{type(self).__name__}: radius={radius} must be >= 0.")
-        return radius
+            raise ValueError(f"{type(self).__name__}: radius={shown(radius)} must be >= 0.")
+        # Larger than any distance is enough, and no float holds every integer.
+        return min(radius, _LARGEST_RADIUS)
 
     def _check_mode(self, mode):
         if not isinstance(mode, str) or mode not in ("connectivity", "distance"):

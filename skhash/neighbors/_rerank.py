@@ -344,8 +344,8 @@ def euclidean_distances(query_vectors, vectors, counts, rows, *, name):
     block_size = max(1, _BLOCK_NUMBERS // vectors.shape[1])
     for start in range(0, len(rows), block_size):
         pairs = slice(start, start + block_size)
-        candidates = np.asarray(vectors[rows[pairs]], dtype=np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
+            candidates = np.asarray(vectors[rows[pairs]], dtype=np.float64)
             candidates -= query_vectors[owners[pairs]]
             np.square(candidates, out=candidates)
             distances[pairs] = np.sqrt(candidates.sum(axis=1))

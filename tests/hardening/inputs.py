@@ -130,7 +130,12 @@ def _pairs_of_codes(name, call, oracle, *, share=_CODES, n_rows=(4, 7)):
         names = list(oracle.__code__.co_varnames[:2])
         arguments = {n: _codes_of(rng, rows, 2) for n, rows in zip(names, n_rows, strict=True)}
         makers = {n: functools.partial(hostile.codes, rng, rows, 2) for n, rows in zip(names, n_rows, strict=True)}
-        return Case(call, one_hostile(rng, arguments, makers), equals(oracle))
+        made = one_hostile(rng, arguments, makers)
+        if made[names[1]].value is None:
+            # The queries among themselves.
+            made[names[1]] = Argument(None, None, EITHER, "none")
+            return Case(call, made, any_result)
+        return Case(call, made, equals(oracle))
 
 
 def _spherical(query_codes, database_codes):
@@ -364,7 +369,7 @@ def _average_precision_from_distances(rng):
 
     def hostile_distances():
         made = hostile.features(rng, 4, 6)
-        if made.text == "infinity" or made.text == "1-d" or "longdouble" in made.text:
+        if made.text == "infinity" or made.text == "1-d" or "longdouble" in made.text or "dtype bool" in made.text:
             return Argument(made.value, None, EITHER, made.text)
         return made if not made.text.startswith("sparse") else Argument(made.value, None, REFUSED, made.text)
 
@@ -1361,7 +1366,8 @@ def _pipeline_parameters(rng):
 
     def call(value):
         pipeline = _new_pipeline(0)
-        setattr(pipeline, name, value)
+        # A pipeline puts fitted steps into its list.
+        setattr(pipeline, name, list(value) if isinstance(value, list) else value)
         return pipeline.fit(_train(), _train_labels()).kneighbors(_train()[:2], n_neighbors=2)
 
     # Pipelines without a search have no such method, and say so as scikit-learn's own do.
@@ -1420,7 +1426,7 @@ def _pixel_features(rng):
 def _find_unreadable_images(rng):
     makers = {"X": lambda: _images(rng), "n_jobs": lambda: hostile.parameter(rng, huge=False)}
     made = one_hostile(rng, {"X": np.zeros((2, 4, 4), dtype=np.uint8), "n_jobs": None}, makers)
-    if made["X"].text == "paths":
+    if made["X"].text == "paths" or (made["X"].text.startswith("images with") and isinstance(made["X"].value[1], str)):
         # Such images are what it looks for.
         made["X"] = Argument(made["X"].value, None, EITHER, "paths")
     return Case(find_unreadable_images, made, lambda result, values: None if isinstance(result, list) else "no list")
