@@ -114,7 +114,9 @@ def encode_labels(name, y, classes=None):
         raise
     # Objects that are no labels raise what they like when they are compared.
     except Exception as error:
-        raise TypeError(f"{name}: y holds objects that are no labels ({shown(error)}); use numbers or strings.") from error
+        raise TypeError(
+            f"{name}: y holds objects that are no labels ({shown(error)}); use numbers or strings."
+        ) from error
     if len(values) and not len(targets.labelled):
         raise ValueError(
             f"{name}: all {len(values)} rows of y are unlabelled; label some, or use a hasher that needs no labels."

@@ -397,7 +397,9 @@ def codes_from_hex(texts: Iterable[str]) -> NDArray[np.uint8]:
     texts = list(texts)
     for position, text in enumerate(texts):
         if not isinstance(text, str):
-            raise TypeError(f"codes_from_hex: item {position} is no string but {shown(text)}; pass hexadecimal strings.")
+            raise TypeError(
+                f"codes_from_hex: item {position} is no string but {shown(text)}; pass hexadecimal strings."
+            )
     if not texts or not texts[0]:
         raise ValueError("codes_from_hex: no digits given; pass at least one string of two digits.")
     rows = []
@@ -406,7 +408,9 @@ def codes_from_hex(texts: Iterable[str]) -> NDArray[np.uint8]:
             raise ValueError(f"codes_from_hex: string {position} ({shown(text)}) has another length than the first.")
         # bytes.fromhex skips blanks, which would turn a typing error into a shorter code.
         if len(text) % 2 or any(letter not in string.hexdigits for letter in text):
-            raise ValueError(f"codes_from_hex: string {position} ({shown(text)}) is no even number of hexadecimal digits.")
+            raise ValueError(
+                f"codes_from_hex: string {position} ({shown(text)}) is no even number of hexadecimal digits."
+            )
         rows.append(bytes.fromhex(text))
     return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), -1).copy()
 

@@ -469,7 +469,9 @@ def _query_inputs(hasher, X, scale):
 def _check_scale(scale):
     scale = as_array(scale, name="attack_queries: scale")
     if scale.dtype.kind not in "biuf":
-        raise TypeError(f"attack_queries: scale has dtype {scale.dtype}; pass real numbers, such as X_train.std(axis=0).")
+        raise TypeError(
+            f"attack_queries: scale has dtype {scale.dtype}; pass real numbers, such as X_train.std(axis=0)."
+        )
     with np.errstate(over="ignore"):
         return scale.astype(np.float32)
 

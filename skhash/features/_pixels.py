@@ -17,6 +17,7 @@ from .._images import (
     read_or_report,
 )
 from .._sklearn import Interval, StrOptions, fit_context
+from .._validation import check_memory
 
 # Images decoded ahead of the copy into the output, for each thread; enough that no thread waits.
 _AHEAD = 64
@@ -115,7 +116,7 @@ class PixelFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             If `X` is empty, or an array has another dtype than uint8 or a shape that is no image.
         """
         check_images(X, name=type(self).__name__)
-        self.n_features_out_ = self.image_size**2 * CHANNELS[self.color]
+        self.n_features_out_ = int(self.image_size) ** 2 * CHANNELS[self.color]
         return self
 
     def transform(self, X):
@@ -145,6 +146,9 @@ class PixelFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_is_fitted(self)
         name = type(self).__name__
         images = check_images(X, name=name)
+        check_memory(
+            4 * len(images) * self.n_features_out_, name=f"{name}: {len(images)} images of image_size={self.image_size}"
+        )
         features = np.empty((len(images), self.n_features_out_), dtype=np.float32)
         size = (self.image_size, self.image_size)
 

@@ -14,7 +14,7 @@ from .._validation import all_finite, check_features, check_finite, check_memory
 from ..codes import code_width, pack_bits
 from ._blocks import apply_to_rows, float_dtype
 from ._linear_algebra import principal_components
-from ._statistics import RunningStatistics, check_finite_statistics
+from ._statistics import RunningStatistics, check_finite_statistics, overflow_error
 
 
 class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
@@ -68,6 +68,7 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """Check the rows that come first, and learn from them."""
         if isinstance(self.n_bits, bool):
             raise ValueError(f"{type(self).__name__}: n_bits={self.n_bits} must be an integer >= 1.")
+        self._make_numbers_plain()
         X = self._check_training_rows(X)
         # What the hash functions take at least, a number for each bit.
         check_memory(8 * int(self.n_bits), name=f"{type(self).__name__}: hash functions of n_bits={shown(self.n_bits)}")
@@ -146,6 +147,18 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         X = self._check_features(X, reset=False)
         check_finite(self, X)
         return X
+
+    def _make_numbers_plain(self):
+        """Turn numbers of NumPy among the parameters into those of Python, which neither overflow nor change dtypes."""
+        for name, value in self.get_params(deep=False).items():
+            if isinstance(value, np.floating):
+                setattr(self, name, float(value))
+            elif isinstance(value, Integral) and not isinstance(value, bool):
+                if abs(int(value)) >= 2**63:
+                    raise ValueError(
+                        f"{type(self).__name__}: {name}={shown(value)} is too large; pass less than 2**63."
+                    )
+                setattr(self, name, int(value))
 
     def _check_same_n_bits(self):
         if self.n_bits != self.n_bits_:
@@ -324,6 +337,13 @@ class PrincipalComponentHasher(LinearHasher, metaclass=ABCMeta):
             return
         check_finite_statistics(self, statistics)
         self.statistics_ = statistics
+
+    def _set_explained_variance(self, X, variances):
+        """Keep the variances in the dtype of training rows `X`, whose squares may not fit it."""
+        with np.errstate(over="ignore"):
+            self.explained_variance_ = variances.astype(float_dtype(X))
+        if not np.isfinite(self.explained_variance_).all():
+            raise overflow_error(self)
 
     def _decompose(self, statistics, n_components):
         return principal_components(statistics, n_components)

@@ -5,6 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from .._sklearn import Interval
+from .._validation import check_memory
 from ._online import OnlineHasher
 
 # Probabilities below this count as this inside a logarithm.
@@ -153,6 +154,10 @@ class MutualInformationHash(OnlineHasher):
 
     def _begin(self, X, targets, random):
         self.n_updates_, self.gains_ = 0, []
+        # Histograms of the distances of a batch.
+        check_memory(
+            16 * self.n_bins * self.batch_size, name=f"MutualInformationHash: histograms of n_bins={self.n_bins}"
+        )
         # The first gradients need some rows to measure distances to. Infinite keys give way to all others.
         first = random.permutation(targets.labelled)[: -(-self.reservoir_size // 10)]
         self._keys = np.full(len(first), np.inf)

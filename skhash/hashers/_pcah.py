@@ -7,7 +7,6 @@ from .._sklearn import StrOptions
 from ._base import PrincipalComponentHasher
 from ._blocks import float_dtype
 from ._linear_algebra import random_rotation, supported_components
-from ._statistics import overflow_error
 
 
 class PCAH(PrincipalComponentHasher):
@@ -101,12 +100,8 @@ class PCAH(PrincipalComponentHasher):
         components, variances = supported_components(self, self.n_bits, statistics)
         # A rotation drawn anew with every chunk would change every bit.
         rotation = self._draw_rotation() if previous_weights is None else self.rotation_
-        with np.errstate(over="ignore"):
-            variances = variances.astype(float_dtype(X))
-        if not np.isfinite(variances).all():
-            raise overflow_error(self)
+        self._set_explained_variance(X, variances)
         self.components_ = components.astype(float_dtype(X))
-        self.explained_variance_ = variances
         self.rotation_ = rotation
         return components.T @ rotation
 

@@ -219,7 +219,9 @@ def _check_names(metrics):
             known = ", ".join(repr(known) for known in _METRICS)
             raise ValueError(f"make_retrieval_scorer: metric {shown(name)} must be one of {known}.")
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"make_retrieval_scorer: metrics={shown(metrics)} must name at least one metric, and none twice.")
+        raise ValueError(
+            f"make_retrieval_scorer: metrics={shown(metrics)} must name at least one metric, and none twice."
+        )
     return names
 
 

@@ -16,7 +16,6 @@ from ..metrics._labels import check_labels
 from ._engine import SearchEngine
 from ._ids import check_distinct, check_ids, check_unused, rows_of_ids
 
-
 _LARGEST_RADIUS = 2**31
 
 
@@ -522,7 +521,7 @@ class HammingNearestNeighbors(BaseEstimator):
         if not radius >= 0:
             raise ValueError(f"{type(self).__name__}: radius={shown(radius)} must be >= 0.")
         # Larger than any distance is enough, and no float holds every integer.
-        return min(radius, _LARGEST_RADIUS)
+        return min(int(radius), _LARGEST_RADIUS) if isinstance(radius, Integral) else float(radius)
 
     def _check_mode(self, mode):
         if not isinstance(mode, str) or mode not in ("connectivity", "distance"):

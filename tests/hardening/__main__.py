@@ -55,7 +55,12 @@ def _replay(module, position):
 
 
 def _print_found(found):
-    print(f"--replay {' '.join(map(str, found['position']))}: {found['entry']}", *found["problems"], found["case"], sep="\n")
+    print(
+        f"--replay {' '.join(map(str, found['position']))}: {found['entry']}",
+        *found["problems"],
+        found["case"],
+        sep="\n",
+    )
 
 
 if __name__ == "__main__":

@@ -169,9 +169,9 @@ CONTAINERS: dict[str, Callable] = {
     "sequence": lambda values: _Sequence(values.tolist()),
     "object array": _objects,
     "masked array without a mask": np.ma.array,
-    "array of the standard library": lambda values: [array.array("d", row) for row in values.tolist()]
-    if values.ndim > 1
-    else array.array("d", values.tolist()),
+    "array of the standard library": lambda values: (
+        [array.array("d", row) for row in values.tolist()] if values.ndim > 1 else array.array("d", values.tolist())
+    ),
 }
 
 
@@ -238,7 +238,7 @@ def in_a_container(rng, values):
     elif name == "tensor":
         import torch
 
-        if values.dtype == np.longdouble or values.dtype.kind == "u" and values.dtype != np.uint8:
+        if values.dtype == np.longdouble or (values.dtype.kind == "u" and values.dtype != np.uint8):
             return plain(values)
         value = torch.from_numpy(values.copy())
     else:
@@ -315,7 +315,9 @@ def sparse_matrix(rng, values):
         if not matrix.nnz:
             return plain(canonical)
         matrix.data[-1] = rng.choice([np.nan, np.inf, -np.inf])
-        return Argument(matrix.asformat(rng.choice(["csr", "csc", "coo"])), None, REFUSED, "sparse with NaN or infinity")
+        return Argument(
+            matrix.asformat(rng.choice(["csr", "csc", "coo"])), None, REFUSED, "sparse with NaN or infinity"
+        )
     if kind == "dtype":
         return Argument(canonical.astype(np.complex128), None, REFUSED, "sparse complex")
     if kind in ("format", "matrix"):
@@ -337,7 +339,9 @@ def sparse_matrix(rng, values):
         matrix = sparse.csr_array((twice, np.repeat(matrix.indices, 2), 2 * matrix.indptr), shape=matrix.shape)
     elif kind == "explicit zeros":
         rows, columns = np.indices(values.shape).reshape(2, -1)
-        matrix = sparse.csr_array((values.ravel(), columns, np.arange(0, values.size + 1, values.shape[1])), values.shape)
+        matrix = sparse.csr_array(
+            (values.ravel(), columns, np.arange(0, values.size + 1, values.shape[1])), values.shape
+        )
         del rows
     elif kind == "read-only":
         for part in (matrix.data, matrix.indices, matrix.indptr):
@@ -505,7 +509,9 @@ def _extreme_features(rng, values):
     """Put values in that no product survives, or that no one can hash."""
     values = values.astype(rng.choice([np.float32, np.float64, np.float64]))
     limits = np.finfo(values.dtype)
-    kind = rng.choice(["not a number", "infinity", "huge", "huge everywhere", "subnormal", "zeros", "constant", "mixed"])
+    kind = rng.choice(
+        ["not a number", "infinity", "huge", "huge everywhere", "subnormal", "zeros", "constant", "mixed"]
+    )
     place = rng.randrange(len(values)), rng.randrange(values.shape[1])
     if kind == "not a number":
         values[place] = np.nan
@@ -764,7 +770,9 @@ def _missing_labels(rng, numbers):
 
 def _indicators(rng, numbers):
     table = (np.arange(3) == numbers[:, None] % 3).astype(np.int64)
-    kind = rng.choice(["dtype", "layout", "container", "wrong", "strings", "two classes", "missing", "masked", "objects"])
+    kind = rng.choice(
+        ["dtype", "layout", "container", "wrong", "strings", "two classes", "missing", "masked", "objects"]
+    )
     if kind == "dtype":
         return Argument(table.astype(rng.choice([*INTEGERS, *FLOATS, bool])), table, EQUAL, "indicators of a dtype")
     if kind == "layout":
@@ -796,12 +804,18 @@ def count(rng, good, *, none=False):
         dtype = rng.choice([dtype for dtype in INTEGERS if np.iinfo(dtype).max >= good])
         return Argument(dtype(good), good, EQUAL, f"{np.dtype(dtype)} as a number")
     if kind == "low":
-        return Argument(rng.choice([-1, -(2**70), np.int64(-1), np.iinfo(np.int64).min]), None, REFUSED, "negative number")
+        return Argument(
+            rng.choice([-1, -(2**70), np.int64(-1), np.iinfo(np.int64).min]), None, REFUSED, "negative number"
+        )
     if kind == "huge":
         # More than any machine holds, so that what is returned cannot be right.
-        return Argument(rng.choice([2**60, 2**63, 2**64, 10**30, np.uint64(2**64 - 1), 10**400]), None, REFUSED, "huge number")
+        return Argument(
+            rng.choice([2**60, 2**63, 2**64, 10**30, np.uint64(2**64 - 1), 10**400]), None, REFUSED, "huge number"
+        )
     if kind == "fraction":
-        return Argument(rng.choice([0.5, 1e300, np.float32(2.5), float("inf"), float("nan"), -0.0]), None, REFUSED, "real")
+        return Argument(
+            rng.choice([0.5, 1e300, np.float32(2.5), float("inf"), float("nan"), -0.0]), None, REFUSED, "real"
+        )
     value = rng.choice(
         [True, False, np.True_, "3", b"3", 3j, [3], (3,), {}, np.array([3]), np.array([[1, 2], [3, 4]]), object, len,
          fractions.Fraction(7, 2), decimal.Decimal(3), np.datetime64("2020-01-01"), np.array("3"), "two\nlines", slice(3),
@@ -817,7 +831,21 @@ def seed(rng):
         dtype = rng.choice([np.int8, np.uint8, np.int64, np.uint32])
         return Argument(dtype(5), 5, EQUAL, "seed of a NumPy dtype")
     value = rng.choice(
-        [-1, 2**32, 2**70, 1.5, "0", b"0", [1], np.array([1, 2]), object, float("nan"), np.random.default_rng(0), 3j, {}]
+        [
+            -1,
+            2**32,
+            2**70,
+            1.5,
+            "0",
+            b"0",
+            [1],
+            np.array([1, 2]),
+            object,
+            float("nan"),
+            np.random.default_rng(0),
+            3j,
+            {},
+        ]
     )
     return Argument(value, None, EITHER, f"{value!r:.40} as a seed".replace("\n", " "))
 

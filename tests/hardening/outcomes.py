@@ -1,6 +1,5 @@
 """What a call did, and whether it may."""
 
-import copy
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -155,23 +154,22 @@ def _snapshot(value):
         flags = value.flags.writeable, value.dtype.str, value.shape
         return (list(map(id, value.ravel())), flags) if value.dtype == object else (value.tobytes(), flags)
     if sparse.issparse(value):
-        parts = [getattr(value, name) for name in ("data", "indices", "indptr", "coords", "offsets") if hasattr(value, name)]
+        parts = [
+            getattr(value, name) for name in ("data", "indices", "indptr", "coords", "offsets") if hasattr(value, name)
+        ]
         return [part.tobytes() if isinstance(part, np.ndarray) else repr(part) for part in parts]
     if hasattr(value, "to_numpy") and hasattr(value, "columns"):
         return value.to_numpy().tolist().__repr__(), list(value.columns)
     if isinstance(value, (list, dict, set, bytearray)):
         try:
-            return copy.deepcopy(value)
+            return repr(value)
         except Exception:
             return None
     return None
 
 
 def _same_snapshot(before, after):
-    try:
-        return repr(before) == repr(after) if isinstance(before, (list, dict, set)) else before == after
-    except Exception:
-        return True
+    return before == after
 
 
 def _show(value):
