@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from ._validation import refuse_masked, shown
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -105,7 +107,16 @@ def encode_labels(name, y, classes=None):
         labelled.
     """
     values = _label_array(name, y)
-    targets = _indicator_targets(name, values, classes) if values.ndim == 2 else _class_targets(name, values, classes)
+    make_targets = _indicator_targets if values.ndim == 2 else _class_targets
+    try:
+        targets = make_targets(name, values, classes)
+    except (ValueError, TypeError):
+        raise
+    # Objects that are no labels raise what they like when they are compared.
+    except Exception as error:
+        raise TypeError(
+            f"{name}: y holds objects that are no labels ({shown(error)}); use numbers or strings."
+        ) from error
     if len(values) and not len(targets.labelled):
         raise ValueError(
             f"{name}: all {len(values)} rows of y are unlabelled; label some, or use a hasher that needs no labels."
@@ -137,6 +148,7 @@ def _label_array(name, y):
         raise ValueError(f"{name}: requires y to be passed, but the target y is None; pass one label per row of X.")
     if hasattr(y, "tocsr"):
         raise ValueError(f"{name}: y is a sparse {type(y).__name__}; call `.toarray()`.")
+    refuse_masked(y, name=f"{name}: y")
     try:
         values = np.asarray(y)
         # NumPy turns the -1 of ["cat", -1] into the string "-1".
@@ -159,7 +171,7 @@ def _indicator_targets(name, values, classes):
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise ValueError(
-            f"{name}: y holds {values[row, column]!r} at row {row}; indicators are 0 or 1, and zeros all along an "
+            f"{name}: y holds {shown(values[row, column])} at row {row}; indicators are 0 or 1, and zeros all along an "
             "unlabelled row."
         )
     classes = np.arange(values.shape[1]) if classes is None else np.asarray(classes)
@@ -184,7 +196,7 @@ def _class_targets(name, values, classes):
         new = ~np.isin(known, classes)
         if new.any():
             raise ValueError(
-                f"{name}: y holds the class {known[new][0].item()!r}, which is none of the {len(classes)} known so "
+                f"{name}: y holds the class {shown(known[new][0].item())}, which is none of the {len(classes)} known so "
                 "far; name all of them by `classes` in the first call of partial_fit, or call fit to start again."
             )
         numbers = np.searchsorted(classes, known)[numbers]
@@ -206,7 +218,7 @@ def _plain(name, values):
         wrong = values != np.round(values)
         if wrong.any():
             raise ValueError(
-                f"{name}: y holds {values[wrong][0].item()!r}, which is no class; pass integers or strings, and -1 for "
+                f"{name}: y holds {shown(values[wrong][0].item())}, which is no class; pass integers or strings, and -1 for "
                 "unlabelled rows."
             )
     elif values.dtype.kind not in "biuUS":

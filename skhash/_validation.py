@@ -1,4 +1,7 @@
-"""Input checks that every estimator shares: scikit-learn's, with errors of one line that name the fix."""
+"""Input checks that estimators and functions share, with errors of one line that name the fix."""
+
+from copy import copy
+from numbers import Integral, Real
 
 import numpy as np
 from scipy import sparse
@@ -12,6 +15,114 @@ _FIXES = {
     "sample(s)": " Pass at least that many rows.",
     "features as input": " Pass the features that it was fitted on.",
 }
+
+
+# Letters of a value that messages show.
+_SHOWN_LETTERS = 80
+
+
+def shown(value):
+    """Write a value in one line for a message, cut where it is long.
+
+    Parameters
+    ----------
+    value : object
+        Anything, among it what cannot be written.
+
+    Returns
+    -------
+    text : str
+        At most 80 letters.
+    """
+    try:
+        text = " ".join(repr(value).split())
+    # What a foreign class raises while it is written must not hide what is wrong with it.
+    except Exception:
+        text = f"an object of type {type(value).__name__}"
+    return text if len(text) <= _SHOWN_LETTERS else f"{text[: _SHOWN_LETTERS - 3]}..."
+
+
+def refuse_masked(values, *, name):
+    """Refuse masked values, whose masks NumPy and scikit-learn drop.
+
+    Parameters
+    ----------
+    values : object
+        What the caller passed.
+
+    name : str
+        What to call it in errors.
+
+    Raises
+    ------
+    ValueError
+        If it is a masked array with masked values.
+    """
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name}: {np.ma.count_masked(values)} values are masked; drop or fill them.")
+
+
+def as_array(values, *, name):
+    """Make an array of what the caller passed, refusing what NumPy would drop.
+
+    Parameters
+    ----------
+    values : array-like
+        Anything but a sparse matrix.
+
+    name : str
+        What to call it in errors.
+
+    Returns
+    -------
+    array : ndarray
+        Of any dtype and shape; not copied where it is one.
+
+    Raises
+    ------
+    TypeError
+        If it cannot be made an array.
+    ValueError
+        If it is ragged, or values are masked.
+    """
+    refuse_masked(values, name=name)
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name}: {' '.join(str(error).split())}") from error
+    # Foreign containers raise what they like, such as torch for a tensor that needs a gradient.
+    except Exception as error:
+        raise TypeError(f"{name}: no array can be made of it ({type(error).__name__}: {shown(error)}).") from error
+
+
+def check_count(value, *, name):
+    """Check that a number of things is an integer of at least 1.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+
+    name : str
+        Owner and name of the parameter, for errors.
+
+    Returns
+    -------
+    count : int
+        The same; an int of Python, which does not overflow.
+
+    Raises
+    ------
+    TypeError
+        If it is no integer.
+    ValueError
+        If it is below 1.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
+        raise TypeError(f"{name}={shown(value)} must be an integer.")
+    if value < 1:
+        raise ValueError(f"{name}={shown(value)} must be >= 1.")
+    return int(value)
 
 
 def check_features(estimator, X, *, reset, accept_sparse=False, ensure_min_samples=1):
@@ -46,21 +157,95 @@ def check_features(estimator, X, *, reset, accept_sparse=False, ensure_min_sampl
         If `X` is no matrix of real numbers of the right width, in one line.
     """
     name = type(estimator).__name__
+    refuse_masked(X, name=f"{name}: features")
+    if accept_sparse and sparse.issparse(X):
+        _check_places(X, name)
     try:
+        # With dtype="numeric", strings in arrays of objects would be read as numbers.
         X = validate_data(
             estimator,
             X,
             reset=reset,
             accept_sparse="csr" if accept_sparse else False,
-            dtype="numeric",
+            dtype=None,
             ensure_min_samples=ensure_min_samples,
             ensure_all_finite=False,
         )
     except (TypeError, ValueError) as error:
-        raise type(error)(_one_line(name, error)) from error
+        raise _in_one_line(name, error) from error
+    if sparse.issparse(X) and not X.has_canonical_format:
+        # Rows with sorted places sum alike, and compiled loops would sort those of the caller.
+        X = X.copy()
+        X.sum_duplicates()
+    if X.dtype.kind == "O" and not sparse.issparse(X):
+        X = _numbers_from_objects(X, name)
     if X.dtype.kind not in "biuf":
         raise TypeError(f"{name}: features must be real numbers, got dtype {X.dtype}; convert them before this step.")
+    if not X.dtype.isnative:
+        # Another byte order would be taken for another dtype.
+        X = X.astype(X.dtype.newbyteorder("="))
+    if X.dtype == np.longdouble:
+        # What does not fit becomes infinite, and is refused as that.
+        with np.errstate(over="ignore"):
+            X = X.astype(np.float64)
     return X
+
+
+def check_names(estimator, X, *, reset):
+    """Check the names and the number of the columns alone.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Named in the errors; receives ``n_features_in_`` when `reset`.
+
+    X : {ndarray, data frame} of shape (n_samples, n_features)
+        Rows.
+
+    reset : bool
+        Whether this is a fit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are others than in the fit, or names that are none.
+    """
+    try:
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+    except (TypeError, ValueError) as error:
+        raise _in_one_line(type(estimator).__name__, error) from error
+
+
+def _check_places(X, name):
+    """Refuse sparse matrices whose indices lead out of them: SciPy's compiled loops would follow these."""
+    try:
+        if X.format == "coo":
+            for places, size in zip(X.coords, X.shape, strict=True):
+                if len(places) != len(X.data) or (len(places) and not 0 <= places.min() <= places.max() < size):
+                    raise ValueError(f"coordinates are not from 0 to {size - 1}, or not as many as values")
+        elif hasattr(X, "check_format"):
+            # A copy that shares the arrays, as the check may cut what they have to spare.
+            copy(X).check_format(full_check=True)
+    except ValueError as error:
+        raise ValueError(f"{name}: the sparse matrix is not consistent ({shown(error)}); make it anew.") from error
+
+
+def _numbers_from_objects(X, name):
+    for (row, column), value in np.ndenumerate(X):
+        if not isinstance(value, (Real, np.bool_)) or isinstance(value, np.timedelta64):
+            raise TypeError(
+                f"{name}: argument must be real numbers, not a string or object, got {shown(value)} at row {row}, column "
+                f"{column}; a number is needed in each place, convert them before this step."
+            )
+    try:
+        return X.astype(np.float64)
+    except OverflowError as error:
+        raise ValueError(f"{name}: features hold integers that are too large for float64; scale them.") from error
+
+
+def _in_one_line(name, error):
+    """Make the error anew: frames raise subclasses of their own."""
+    return (TypeError if isinstance(error, TypeError) else ValueError)(_one_line(name, error))
 
 
 def _one_line(name, error):

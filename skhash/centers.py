@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
 
 from ._memory import check_allocation
+from ._validation import as_array, check_count, shown
 
 __all__ = [
     "NestedCodebook",
@@ -61,7 +62,7 @@ def minimum_distance(centers):
     1
     """
     # Products of -1 and +1 are exact in float32, and much faster than in integers.
-    codes = np.asarray(centers, dtype=np.float32)
+    codes = _check_signs("minimum_distance", centers)
     n_classes, n_bits = codes.shape
     largest = -n_bits
     for start in range(0, n_classes, _BLOCK_ROWS):
@@ -112,7 +113,7 @@ def hadamard_centers(n_classes, n_bits, *, random_state=None):
     >>> minimum_distance(hadamard_centers(10, 64, random_state=0))
     32
     """
-    _check_counts("hadamard_centers", n_classes, n_bits)
+    n_classes, n_bits = _check_counts("hadamard_centers", n_classes, n_bits)
     if n_bits & (n_bits - 1):
         raise ValueError(
             f"hadamard_centers: n_bits={n_bits} is not a power of two; choose one, or use bernoulli_centers."
@@ -175,7 +176,7 @@ def balanced_centers(n_classes, n_bits, *, random_state=None):
     >>> minimum_distance(balanced_centers(10, 64, random_state=0))
     34
     """
-    _check_counts("balanced_centers", n_classes, n_bits)
+    n_classes, n_bits = _check_counts("balanced_centers", n_classes, n_bits)
     _check_codes("balanced_centers", n_classes, n_bits)
     if n_classes == 1:
         return np.ones((1, n_bits), dtype=np.int8)
@@ -227,8 +228,8 @@ def additional_centers(centers, n_new, *, random_state=None):
     >>> additional_centers([[1, 1, 1, 1], [1, 1, -1, -1]], 1, random_state=0).shape
     (1, 4)
     """
-    taken = np.asarray(centers, dtype=np.float32)
-    n_bits = taken.shape[1]
+    taken = _check_signs("additional_centers", centers)
+    n_new, n_bits = check_count(n_new, name="additional_centers: n_new"), taken.shape[1]
     _check_codes("additional_centers", len(taken) + n_new, n_bits)
     rng = check_random_state(random_state)
     for _ in range(n_new):
@@ -285,9 +286,10 @@ def bernoulli_centers(n_classes, n_bits, *, n_draws=10, random_state=None):
     >>> bernoulli_centers(10, 48, random_state=0).shape
     (10, 48)
     """
-    _check_counts("bernoulli_centers", n_classes, n_bits)
+    n_classes, n_bits = _check_counts("bernoulli_centers", n_classes, n_bits)
     _check_codes("bernoulli_centers", n_classes, n_bits)
     rng = check_random_state(random_state)
+    n_draws = check_count(n_draws, name="bernoulli_centers: n_draws")
     draws = (_random_words(rng, n_classes, n_bits) for _ in range(n_draws))
     return max(draws, key=minimum_distance)
 
@@ -339,7 +341,7 @@ def maximal_distance_centers(n_classes, n_bits, *, random_state=None):
     >>> minimum_distance(maximal_distance_centers(4, 6, random_state=0))
     4
     """
-    _check_counts("maximal_distance_centers", n_classes, n_bits)
+    n_classes, n_bits = _check_counts("maximal_distance_centers", n_classes, n_bits)
     _check_codes("maximal_distance_centers", n_classes, n_bits)
     rng = check_random_state(random_state)
     distance = gilbert_varshamov_distance(n_classes, n_bits)
@@ -379,8 +381,7 @@ def gilbert_varshamov_distance(n_classes, n_bits):
     >>> gilbert_varshamov_distance(10, 64)
     25
     """
-    # Integers of NumPy overflow.
-    n_bits = int(n_bits)
+    n_classes, n_bits = _check_counts("gilbert_varshamov_distance", n_classes, n_bits)
     distance, volume = 1, 1 + n_bits
     while distance < n_bits and n_classes * volume <= 2 ** (n_bits - 1):
         distance += 1
@@ -443,6 +444,7 @@ class NestedCodebook:
     """
 
     def __init__(self, n_classes, n_bits=64, *, prefixes=(16, 32, 64), random_state=None):
+        n_classes, n_bits = _check_counts("NestedCodebook", n_classes, n_bits)
         lengths = check_prefixes("NestedCodebook", prefixes)
         self.prefixes = (*(length for length in lengths if length < n_bits), n_bits)
         self._certify(balanced_centers(n_classes, n_bits, random_state=random_state))
@@ -477,11 +479,23 @@ class NestedCodebook:
         self : object
             This codebook.
 
+        Raises
+        ------
+        TypeError
+            If `prototypes` are sparse.
+        ValueError
+            If `prototypes` are no finite matrix of real numbers with a row for each class.
+
         References
         ----------
         J. T. Vogelstein et al., "Fast approximate quadratic programming for graph matching", PLOS ONE 2015.
         """
-        unit = prototypes / np.maximum(np.linalg.norm(prototypes, axis=1, keepdims=True), np.finfo(float).tiny)
+        prototypes = self._check_prototypes(prototypes)
+        with np.errstate(over="ignore"):
+            norms = np.linalg.norm(prototypes, axis=1, keepdims=True)
+        if not np.isfinite(norms).all():
+            raise ValueError("NestedCodebook: prototypes are so large that their squares overflow; scale them.")
+        unit = prototypes / np.maximum(norms, np.finfo(float).tiny)
         similarities = unit @ unit.T
         np.fill_diagonal(similarities, 0)
         words = self.words.astype(np.float64)
@@ -491,6 +505,25 @@ class NestedCodebook:
         order = quadratic_assignment(similarities, products, options=options).col_ind
         self.words = self.words[_exchanged(similarities, products, order)]
         return self
+
+    def _check_prototypes(self, prototypes):
+        if hasattr(prototypes, "tocsr"):
+            raise TypeError(f"NestedCodebook: prototypes are a sparse {type(prototypes).__name__}; call `.toarray()`.")
+        prototypes = as_array(prototypes, name="NestedCodebook: prototypes")
+        if prototypes.ndim != 2 or prototypes.shape[1] == 0 or prototypes.dtype.kind not in "biuf":
+            raise ValueError(
+                f"NestedCodebook: prototypes have shape {prototypes.shape} and dtype {prototypes.dtype}; pass real numbers "
+                "of shape (n_classes, n_features)."
+            )
+        if len(prototypes) != len(self.words):
+            raise ValueError(
+                f"NestedCodebook: got {len(prototypes)} prototypes for {len(self.words)} words; pass one a class."
+            )
+        with np.errstate(over="ignore"):
+            prototypes = prototypes.astype(np.float64)
+        if not np.isfinite(prototypes).all():
+            raise ValueError("NestedCodebook: prototypes hold NaN or infinity; drop or impute them.")
+        return prototypes
 
     def add(self, n_new, *, random_state=None):
         """Add words, block by block as far from all others as a search finds, and state all distances anew.
@@ -549,6 +582,8 @@ def plotkin_distance(n_classes, n_bits):
     >>> plotkin_distance(10, 16)
     8
     """
+    n_classes = check_count(n_classes, name="plotkin_distance: n_classes")
+    n_bits = check_count(n_bits, name="plotkin_distance: n_bits")
     if n_classes == 1:
         return n_bits
     return 2 * n_bits * (n_classes // 2) * ((n_classes + 1) // 2) // (n_classes * (n_classes - 1))
@@ -598,7 +633,7 @@ def extended_bch_centers(n_classes, n_bits, *, random_state=None):
     >>> minimum_distance(extended_bch_centers(128, 16, random_state=0))
     6
     """
-    _check_counts("extended_bch_centers", n_classes, n_bits)
+    n_classes, n_bits = _check_counts("extended_bch_centers", n_classes, n_bits)
     lengths = {2**m: m for m in _PRIMITIVE_POLYNOMIALS}
     if n_bits not in lengths:
         raise ValueError(
@@ -629,12 +664,12 @@ def extended_bch_centers(n_classes, n_bits, *, random_state=None):
 def check_prefixes(name, prefixes):
     """Return lengths of prefixes as a list of int, or refuse what are no ascending lengths."""
     if isinstance(prefixes, str) or not isinstance(prefixes, Iterable):
-        raise ValueError(f"{name}: prefixes={prefixes!r} is no tuple of lengths; pass one, such as (16, 32).")
+        raise ValueError(f"{name}: prefixes={shown(prefixes)} is no tuple of lengths; pass one, such as (16, 32).")
     lengths = list(prefixes)
     # True is a whole number to Python.
-    are_whole = all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in lengths)
+    are_whole = all(isinstance(length, Integral) and not isinstance(length, bool) and length >= 1 for length in lengths)
     if not are_whole or sorted(set(lengths)) != lengths:
-        raise ValueError(f"{name}: prefixes={tuple(lengths)} must be different whole numbers >= 1, ascending.")
+        raise ValueError(f"{name}: prefixes={shown(tuple(lengths))} must be different whole numbers >= 1, ascending.")
     return [int(length) for length in lengths]
 
 
@@ -675,16 +710,34 @@ def _exchanged(similarities, products, order):
 
 
 def _check_counts(name, n_classes, n_bits):
-    for parameter, value in (("n_classes", n_classes), ("n_bits", n_bits)):
-        if value < 1:
-            raise ValueError(f"{name}: {parameter}={value} must be at least 1.")
+    """Return both as int; no result of fewer than so many bytes is worth a try."""
+    n_classes = check_count(n_classes, name=f"{name}: n_classes")
+    n_bits = check_count(n_bits, name=f"{name}: n_bits")
+    what = f"n_classes={shown(n_classes)} centres of n_bits={shown(n_bits)}"
+    check_allocation(name, n_classes * n_bits, what, "lower either")
+    return n_classes, n_bits
+
+
+def _check_signs(name, centers):
+    """Return codes of -1 and +1 as float32."""
+    if hasattr(centers, "tocsr"):
+        raise TypeError(f"{name}: centers are a sparse {type(centers).__name__}; call `.toarray()`.")
+    codes = as_array(centers, name=f"{name}: centers")
+    if codes.ndim != 2 or 0 in codes.shape or codes.dtype.kind not in "if":
+        raise ValueError(
+            f"{name}: centers have shape {codes.shape} and dtype {codes.dtype}; pass -1 and +1 of shape "
+            "(n_classes, n_bits)."
+        )
+    if not ((codes == 1) | (codes == -1)).all():
+        raise ValueError(f"{name}: centers hold other values than -1 and +1; see skhash.codes.to_signs.")
+    return codes.astype(np.float32)
 
 
 def _check_codes(name, n_classes, n_bits):
-    # Integers of NumPy overflow.
-    n_codes = 2 ** int(n_bits)
-    if n_classes > n_codes:
-        raise ValueError(f"{name}: {n_classes} classes exceed the {n_codes} codes of n_bits={n_bits}; raise n_bits.")
+    # Integers of NumPy overflow; and never the power itself of a large number of bits.
+    n_classes, n_bits = int(n_classes), int(n_bits)
+    if n_bits < n_classes.bit_length() and n_classes > 2**n_bits:
+        raise ValueError(f"{name}: {n_classes} classes exceed the {2**n_bits} codes of n_bits={n_bits}; raise n_bits.")
 
 
 def _random_words(rng, n_words, n_bits):

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import gen_batches
 
 from ._memory import check_allocation
+from ._validation import as_array, shown
 
 __all__ = [
     "bitarrays_from_codes",
@@ -68,9 +69,9 @@ def code_width(n_bits: int) -> int:
     2
     """
     if isinstance(n_bits, (bool, np.bool_)) or not isinstance(n_bits, (int, np.integer)):
-        raise TypeError(f"n_bits must be an integer >= 1, got {n_bits!r}.")
+        raise TypeError(f"n_bits must be an integer >= 1, got {shown(n_bits)}.")
     if n_bits < 1:
-        raise ValueError(f"n_bits={n_bits} must be >= 1.")
+        raise ValueError(f"n_bits={shown(n_bits)} must be >= 1.")
     return -(-int(n_bits) // 8)
 
 
@@ -112,7 +113,7 @@ def check_codes(codes: ArrayLike, *, n_bits: int | None = None, name: str = "cod
         raise TypeError(
             f"{name}: packed codes are dense uint8, got a sparse {type(codes).__name__}; call `.toarray()`."
         )
-    array = np.asarray(codes)
+    array = as_array(codes, name=name)
     if array.dtype == bool:
         raise TypeError(f"{name}: expected packed uint8 codes, got booleans; pack them with skhash.codes.pack_bits.")
     if array.dtype == object:
@@ -142,11 +143,14 @@ def check_codes(codes: ArrayLike, *, n_bits: int | None = None, name: str = "cod
 
 def _numeric_from_objects(array, name):
     for value in array.flat:
-        if not isinstance(value, (int, float, np.number)) or isinstance(value, bool):
+        if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, (bool, np.timedelta64)):
             raise TypeError(
-                f"{name}: argument must be codes, not a string or object: a number 0-255 each, got {value!r}."
+                f"{name}: argument must be codes, not a string or object: a number 0-255 each, got {shown(value)}."
             )
-    return array.astype(np.float64)
+    try:
+        return array.astype(np.float64)
+    except OverflowError as error:
+        raise ValueError(f"{name}: integers are too large; packed codes are integers from 0 to 255.") from error
 
 
 def _bytes_from_numbers(array, name):
@@ -186,8 +190,9 @@ def _batches_of_rows(array):
 
 def _check_width(codes, n_bits, name):
     n_bytes = code_width(n_bits)
+    n_bits = int(n_bits)
     if codes.shape[1] != n_bytes:
-        raise ValueError(f"{name}: n_bits={n_bits} needs codes of {n_bytes} bytes, got {codes.shape[1]}.")
+        raise ValueError(f"{name}: n_bits={shown(n_bits)} needs codes of {n_bytes} bytes, got {codes.shape[1]}.")
     n_padding = 8 * n_bytes - n_bits
     if n_padding and (codes[:, -1] & (2**n_padding - 1)).any():
         raise ValueError(f"{name}: a padding bit after bit {n_bits} is set; pack codes with skhash.codes.pack_bits.")
@@ -223,7 +228,7 @@ def pack_bits(bits: ArrayLike) -> NDArray[np.uint8]:
     >>> pack_bits([[-1, 1, 1]])
     array([[96]], dtype=uint8)
     """
-    array = np.asarray(bits)
+    array = as_array(bits, name="pack_bits")
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"pack_bits: expected a non-empty array (n_samples, n_bits), got shape {array.shape}.")
     if array.dtype != bool:
@@ -331,7 +336,11 @@ def to_signs(codes: ArrayLike, n_bits: int | None = None, *, dtype=np.int8) -> N
     >>> to_signs([[96]], n_bits=3)
     array([[-1,  1,  1]], dtype=int8)
     """
-    if np.dtype(dtype).kind not in "if":
+    try:
+        kind = np.dtype(dtype).kind
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"to_signs: dtype={shown(dtype)} is no dtype ({shown(error)}).") from error
+    if kind not in "if":
         raise ValueError(f"to_signs: dtype={np.dtype(dtype)} must be a signed integer or a float.")
     codes = check_codes(codes, n_bits=n_bits)
     _check_unpacked("to_signs", codes, n_bits, np.dtype(dtype).itemsize)
@@ -371,9 +380,9 @@ def truncate_codes(codes: ArrayLike, n_bits: int) -> NDArray[np.uint8]:
     array([[255, 192]], dtype=uint8)
     """
     codes = check_codes(codes)
-    n_bytes = code_width(n_bits)
+    n_bytes, n_bits = code_width(n_bits), int(n_bits)
     if n_bits > 8 * codes.shape[1]:
-        raise ValueError(f"truncate_codes: n_bits={n_bits} must be <= 8 * n_bytes={8 * codes.shape[1]}.")
+        raise ValueError(f"truncate_codes: n_bits={shown(n_bits)} must be <= 8 * n_bytes={8 * codes.shape[1]}.")
     prefixes = codes[:, :n_bytes].copy()
     n_padding = 8 * n_bytes - n_bits
     prefixes[:, -1] &= 256 - 2**n_padding
@@ -447,6 +456,8 @@ def codes_from_hex(texts: Iterable[str]) -> NDArray[np.uint8]:
 
     Raises
     ------
+    TypeError
+        If an item is no string.
     ValueError
         If there are no strings, their lengths differ, or one is not hexadecimal.
 
@@ -457,15 +468,22 @@ def codes_from_hex(texts: Iterable[str]) -> NDArray[np.uint8]:
     array([[255,  10]], dtype=uint8)
     """
     texts = list(texts)
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(
+                f"codes_from_hex: item {position} is no string but {shown(text)}; pass hexadecimal strings."
+            )
     if not texts or not texts[0]:
         raise ValueError("codes_from_hex: no digits given; pass at least one string of two digits.")
     rows = []
     for position, text in enumerate(texts):
         if len(text) != len(texts[0]):
-            raise ValueError(f"codes_from_hex: string {position} ({text!r}) has another length than the first.")
+            raise ValueError(f"codes_from_hex: string {position} ({shown(text)}) has another length than the first.")
         # bytes.fromhex skips blanks, which would turn a typing error into a shorter code.
         if len(text) % 2 or any(letter not in string.hexdigits for letter in text):
-            raise ValueError(f"codes_from_hex: string {position} ({text!r}) is no even number of hexadecimal digits.")
+            raise ValueError(
+                f"codes_from_hex: string {position} ({shown(text)}) is no even number of hexadecimal digits."
+            )
         rows.append(bytes.fromhex(text))
     return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), -1).copy()
 
@@ -515,6 +533,8 @@ def codes_from_bitarrays(arrays: Iterable[bitarray]) -> NDArray[np.uint8]:
 
     Raises
     ------
+    TypeError
+        If an item is no bitarray.
     ValueError
         If there are no arrays, they are empty, or their lengths differ.
 
@@ -525,6 +545,13 @@ def codes_from_bitarrays(arrays: Iterable[bitarray]) -> NDArray[np.uint8]:
     >>> codes_from_bitarrays([bitarray("011")])
     array([[96]], dtype=uint8)
     """
+    arrays = list(arrays)
+    for position, array in enumerate(arrays):
+        # bitarray reads a number as that many zeros.
+        if not isinstance(array, bitarray):
+            raise TypeError(
+                f"codes_from_bitarrays: item {position} is no bitarray but {shown(array)}; pass bitarray.bitarray objects."
+            )
     arrays = [bitarray(array, endian="big") for array in arrays]
     lengths = {len(array) for array in arrays}
     if len(lengths) != 1 or 0 in lengths:

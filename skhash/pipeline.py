@@ -9,9 +9,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from ._sklearn import Interval, StrOptions
+from ._validation import as_array, check_count, shown
 from .codes import pack_bits
 from .neighbors import HammingNearestNeighbors
-from .neighbors._rerank import asymmetric_distances, check_count, euclidean_distances, nearest_candidates
+from .neighbors._rerank import asymmetric_distances, euclidean_distances, nearest_candidates
 from .neighbors._stored_vectors import StoredVectors
 
 __all__ = ["RetrievalPipeline"]
@@ -378,8 +379,8 @@ class RetrievalPipeline(Pipeline):
         """Return the database as it is now, and what queries are compared with: its codes or features, row by row."""
         check_is_fitted(self)
         owner = type(self).__name__
-        if self.rescore not in ("asymmetric", "float"):
-            raise ValueError(f"{owner}: rescore={self.rescore!r} must be 'asymmetric', 'float' or None.")
+        if not isinstance(self.rescore, str) or self.rescore not in ("asymmetric", "float"):
+            raise ValueError(f"{owner}: rescore={shown(self.rescore)} must be 'asymmetric', 'float' or None.")
         self._check_steps_that_rescore()
         if self.rescore == "asymmetric":
             database = self._search._checked_database()
@@ -522,7 +523,7 @@ def _n_searched(database, where):
     """Return the number of items that a search looks at."""
     if where is None:
         return database.engine.n_samples
-    where = np.asarray(where)
+    where = as_array(where, name="where")
     return np.count_nonzero(where) if where.dtype == bool else where.size
 
 

@@ -145,8 +145,8 @@ def test_some_words_of_an_extended_bch_code_are_at_least_as_far_apart(n_classes,
         (maximal_distance_centers, 5, 2, "maximal_distance_centers: 5 classes exceed the 4 codes of n_bits=2"),
         (extended_bch_centers, 5, 48, "extended_bch_centers: n_bits=48 is not one of 8, 16, 32, 64, 128"),
         (extended_bch_centers, 17, 8, r"extended_bch_centers: 17 classes exceed the 2\*\*4 words for n_bits=8"),
-        (hadamard_centers, 0, 8, "hadamard_centers: n_classes=0 must be at least 1"),
-        (bernoulli_centers, 2, 0, "bernoulli_centers: n_bits=0 must be at least 1"),
+        (hadamard_centers, 0, 8, "hadamard_centers: n_classes=0 must be >= 1"),
+        (bernoulli_centers, 2, 0, "bernoulli_centers: n_bits=0 must be >= 1"),
     ],
 )
 def test_counts_that_do_not_fit_are_refused_in_one_line(function, n_classes, n_bits, message):

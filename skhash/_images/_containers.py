@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._validation import refuse_masked
 from ._decoding import HOW_TO_SCALE, is_pil_image
 
 
@@ -68,6 +69,7 @@ def check_images(X, *, name: str):
             f"{name} got the single path {os.fspath(X)!r}: pass a list of image files, "
             "e.g. sorted(pathlib.Path(folder).rglob('*.jpg'))."
         )
+    refuse_masked(X, name=name)
     if isinstance(X, np.ndarray) and X.dtype.kind not in "OUT":
         return _check_image_array(X, name=name)
     if getattr(X, "ndim", 1) != 1:
@@ -115,6 +117,7 @@ def _check_item(item, index, *, name):
             f"{name} got image {index} of type {type(item).__name__}: pass a file path (str or os.PathLike), "
             "a PIL image or a uint8 array."
         )
+    refuse_masked(item, name=f"{name}: image {index}")
     _check_dtype(item, f"{name} got image {index}", name=name)
     if item.ndim not in (2, 3) or (item.ndim == 3 and item.shape[2] not in (1, 3)):
         raise ValueError(

@@ -5,12 +5,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
 
 from .._optional import import_optional
+from .._validation import shown
 from ._containers import UnreadableImage, check_images
 from ._decoding import ImageReadError, decode_image, image_path
 from ._resizing import read_image
@@ -223,6 +225,8 @@ def find_unreadable_images(X, *, n_jobs: int | None = None, verbose: bool = Fals
     """
     name = "find_unreadable_images"
     images = check_images(X, name=name)
+    if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral)):
+        raise TypeError(f"{name}: n_jobs={shown(n_jobs)} must be an integer or None.")
 
     def report(index):
         item = images[index]

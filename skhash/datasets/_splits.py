@@ -9,6 +9,7 @@ from scipy import sparse
 from sklearn.utils import Bunch, check_random_state
 
 from .._sklearn import Interval, StrOptions, validate_params
+from .._validation import check_count, refuse_masked, shown
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 
@@ -97,6 +98,7 @@ def retrieval_split(
     >>> split.query, split.train, split.database
     (array([1, 4]), array([0, 2, 3, 5]), array([6, 7, 8, 9]))
     """
+    n_queries_per_class, n_train_per_class = _check_counts("retrieval_split", n_queries_per_class, n_train_per_class)
     if n_train_per_class is None and database == "rest":
         raise ValueError(
             "retrieval_split: n_train_per_class=None leaves nothing for database='rest'; "
@@ -213,6 +215,7 @@ def unseen_class_split(
     >>> len(split.query), len(split.train), len(split.database)
     (2, 10, 8)
     """
+    n_queries_per_class, n_train_per_class = _check_counts("unseen_class_split", n_queries_per_class, n_train_per_class)
     classes, labels = _check_labels(y, "unseen_class_split")
     n_unseen = _count_unseen_classes(n_unseen_classes, len(classes))
     rng = check_random_state(random_state)
@@ -244,6 +247,14 @@ def unseen_class_split(
     return Bunch(**split, train_classes=classes[seen], unseen_classes=classes[unseen])
 
 
+def _check_counts(caller, n_queries_per_class, n_train_per_class):
+    """Return both as int, which does not overflow."""
+    n_queries_per_class = check_count(n_queries_per_class, name=f"{caller}: n_queries_per_class")
+    if n_train_per_class is not None:
+        n_train_per_class = check_count(n_train_per_class, name=f"{caller}: n_train_per_class")
+    return n_queries_per_class, n_train_per_class
+
+
 def _count_unseen_classes(n_unseen_classes, n_classes):
     is_fraction = not isinstance(n_unseen_classes, Integral)
     n_unseen = round(n_unseen_classes * n_classes) if is_fraction else int(n_unseen_classes)
@@ -263,7 +274,7 @@ def _check_labels(y, caller):
         raise ValueError(f"{caller}: y is empty, it must hold at least one row per class.")
     for position in _positions_of_non_labels(y):
         raise ValueError(
-            f"{caller}: y[{position}]={y.tolist()[position]!r} is no class; classes are integers, booleans "
+            f"{caller}: y[{position}]={shown(y.tolist()[position])} is no class; classes are integers, booleans "
             "or strings, so drop rows without a class first."
         )
     try:
@@ -282,7 +293,12 @@ def _as_vector(y, caller):
             f"{caller}: y must be one class per row, got shape {shape}; use y.ravel() for a column, and draw "
             "multi-label rows at random, e.g. with sklearn.model_selection.ShuffleSplit."
         )
-    return np.asarray(y)
+    refuse_masked(y, name=f"{caller}: y")
+    array = np.asarray(y)
+    if array.dtype.kind in "US" and isinstance(y, (list, tuple)):
+        # NumPy makes strings of the numbers in ["cat", 1].
+        return np.asarray(y, dtype=object) if len({isinstance(label, str) for label in y}) > 1 else array
+    return array
 
 
 def _positions_of_non_labels(y):
@@ -292,7 +308,7 @@ def _positions_of_non_labels(y):
 
 
 def _is_label(value):
-    return isinstance(value, str) or (isinstance(value, Real) and float(value).is_integer())
+    return isinstance(value, (str, Integral)) or (isinstance(value, Real) and float(value).is_integer())
 
 
 def _check_class_sizes(classes, labels, positions, n_needed, *, purpose, caller):
@@ -300,7 +316,7 @@ def _check_class_sizes(classes, labels, positions, n_needed, *, purpose, caller)
     for position in positions:
         if counts[position] < n_needed:
             raise ValueError(
-                f"{caller}: class {classes.tolist()[position]!r} has {counts[position]} rows, {n_needed} are "
+                f"{caller}: class {shown(classes.tolist()[position])} has {counts[position]} rows, {n_needed} are "
                 f"needed: {purpose}; ask for fewer, or drop the class."
             )
 

@@ -5,8 +5,10 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import Bunch, check_random_state, gen_batches
 
+from .._memory import check_allocation
 from .._sklearn import Interval, validate_params
-from ..codes import pack_bits
+from .._validation import check_count
+from ..codes import code_width, pack_bits
 
 # Up to this length a last attempt goes through all codes in order, which finds room that random draws miss.
 _MAX_ENUMERATED_BITS = 16
@@ -130,7 +132,18 @@ def make_clustered_codes(
     >>> bool((np.sort(distances)[:, :15] == data.neighbor_distances).all())
     True
     """
+    n_samples, n_bits, n_clusters, n_queries = (
+        check_count(value, name=f"make_clustered_codes: {name}")
+        for name, value in {
+            "n_samples": n_samples, "n_bits": n_bits, "n_clusters": n_clusters, "n_queries": n_queries,
+        }.items()
+    )  # fmt: skip
+    radius, query_radius = (_check_radius(value) for value in (radius, query_radius))
     _check_sizes(n_samples, n_bits, n_clusters, radius + query_radius)
+    # Codes and their clusters, and the distances of the queries.
+    n_bytes = (n_samples + n_queries) * (code_width(n_bits) + 8) + n_queries * (n_samples // n_clusters) * 16
+    what = f"{n_samples=}, {n_queries=} and {n_bits=}"
+    check_allocation("make_clustered_codes", n_bytes + n_clusters * n_bits, what, "ask for less")
     rng = check_random_state(random_state)
     min_distance = 2 * (radius + query_radius) + 1
     centers = _draw_centers(n_clusters, n_bits, min_distance, rng)
@@ -154,6 +167,12 @@ def make_clustered_codes(
         neighbor_ids=ids,
         neighbor_distances=distances,
     )
+
+
+def _check_radius(radius):
+    if isinstance(radius, (bool, np.bool_)):
+        raise TypeError(f"make_clustered_codes: a radius of {radius} must be an integer >= 0.")
+    return int(radius)
 
 
 def _check_sizes(n_samples, n_bits, n_clusters, total_radius):

@@ -41,6 +41,9 @@ _SMALL_IMAGES_TOGETHER, _LARGE_IMAGES_TOGETHER, _IMAGES_TOGETHER_ON_GPU = 32, 4,
 _NUMBERS_TO_LEARN, _FEWEST_IMAGES_TO_LEARN = 2**24, 64
 
 
+# What networks of single precision can be told.
+_LARGEST = float(np.finfo(np.float32).max)
+
 # Parameters of skorch that parameters of the estimator stand for.
 _OWN_PARAMETERS = {
     *("module", "criterion", "optimizer", "lr", "max_epochs", "batch_size", "device", "verbose", "warm_start"),
@@ -61,9 +64,9 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
         "image_size": [Interval(Integral, 8, None, closed="left"), None],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr": [Interval(Real, 0, _LARGEST, closed="right")],
         "optimizer": [StrOptions({"adam", "adamw", "sgd"}), callable],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "weight_decay": [Interval(Real, 0, _LARGEST, closed="both")],
         "lr_schedule": [StrOptions({"cosine"}), None],
         "augment": [StrOptions({"auto"}), callable, None],
         "mixed_precision": [StrOptions({"auto"}), "boolean"],

@@ -12,6 +12,7 @@ from sklearn.utils import Bunch, check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import Interval
+from .._validation import as_array
 from ..codes import check_codes, pack_bits, to_signs
 from ..metrics import mean_average_precision
 from ..metrics._labels import check_labels
@@ -357,8 +358,8 @@ def center_codes(
            [-1, -1, -1]], dtype=int8)
     """
     database_codes = check_codes(database_codes, n_bits=n_bits, name="center_codes: database_codes")
-    query_labels = np.asarray(query_labels)
-    query_labels = check_labels(query_labels, len(query_labels), name="center_codes: query_labels")
+    n_queries = len(query_labels) if hasattr(query_labels, "__len__") else 0
+    query_labels = check_labels(query_labels, n_queries, name="center_codes: query_labels")
     database_labels = check_labels(database_labels, len(database_codes), name="center_codes: database_labels")
     members, database_members = _memberships(query_labels, database_labels)
     votes = np.zeros((members.shape[1], n_bits), dtype=np.int64)
@@ -456,13 +457,23 @@ def _query_inputs(hasher, X, scale):
     n_features = inputs.shape[1]
     if scale is None:
         raise ValueError(f"attack_queries: scale is missing; pass {n_features} lengths, such as X_train.std(axis=0).")
-    scale = np.asarray(scale, dtype=np.float32)
+    scale = _check_scale(scale)
     if scale.shape != (n_features,) or not (np.isfinite(scale).all() and (scale >= 0).all() and scale.any()):
         raise ValueError(
             f"attack_queries: scale of shape {scale.shape} must hold {n_features} finite lengths >= 0, not all 0, one "
             "a feature; pass X_train.std(axis=0)."
         )
     return inputs, torch.from_numpy(scale), None
+
+
+def _check_scale(scale):
+    scale = as_array(scale, name="attack_queries: scale")
+    if scale.dtype.kind not in "biuf":
+        raise TypeError(
+            f"attack_queries: scale has dtype {scale.dtype}; pass real numbers, such as X_train.std(axis=0)."
+        )
+    with np.errstate(over="ignore"):
+        return scale.astype(np.float32)
 
 
 def _attack_inputs(hasher, inputs, centers, attack, scale, bounds, random_state):
@@ -474,7 +485,7 @@ def _attack_inputs(hasher, inputs, centers, attack, scale, bounds, random_state)
     device = torch.device(net.device)
     if centers is None:
         centers = np.zeros((len(inputs), hasher.n_bits_), dtype=np.int8)
-    centers = np.asarray(centers)
+    centers = as_array(centers, name="attack_queries: centers")
     if centers.shape != (len(inputs), hasher.n_bits_) or not np.isin(centers, (-1, 0, 1)).all():
         raise ValueError(
             f"attack_queries: centers of shape {centers.shape} must be of shape {(len(inputs), hasher.n_bits_)} and "

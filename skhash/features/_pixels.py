@@ -116,7 +116,7 @@ class PixelFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             If `X` is empty, or an array has another dtype than uint8 or a shape that is no image.
         """
         check_images(X, name=type(self).__name__)
-        self.n_features_out_ = self.image_size**2 * CHANNELS[self.color]
+        self.n_features_out_ = int(self.image_size) ** 2 * CHANNELS[self.color]
         return self
 
     def transform(self, X):

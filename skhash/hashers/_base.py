@@ -11,11 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 from .._labels import encode_labels, warn_of_signs
 from .._memory import check_allocation
 from .._sklearn import Interval, fit_context
-from .._validation import all_finite, check_features, check_finite, largest_magnitude
+from .._validation import all_finite, check_features, check_finite, largest_magnitude, shown
 from ..codes import code_width, pack_bits
 from ._blocks import apply_to_rows, float_dtype
 from ._linear_algebra import principal_components
-from ._statistics import RunningStatistics, check_finite_statistics
+from ._statistics import RunningStatistics, check_finite_statistics, overflow_error
 
 
 class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta):
@@ -69,8 +69,9 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """Check the rows that come first, and learn from them."""
         if isinstance(self.n_bits, bool):
             raise ValueError(f"{type(self).__name__}: n_bits={self.n_bits} must be an integer >= 1.")
+        self._make_numbers_plain()
         X = self._check_training_rows(X)
-        what = f"a fit with n_bits={self.n_bits:,} on {X.shape[1]:,} features"
+        what = f"a fit with n_bits={shown(self.n_bits)} on {X.shape[1]:,} features"
         check_allocation(type(self).__name__, self._fit_bytes(int(self.n_bits), X), what, "use fewer bits")
         self._fit(X, *labels)
         self.n_bits_ = int(self.n_bits)
@@ -157,6 +158,18 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         X = self._check_features(X, reset=False)
         check_finite(self, X)
         return X
+
+    def _make_numbers_plain(self):
+        """Turn numbers of NumPy among the parameters into those of Python, which neither overflow nor change dtypes."""
+        for name, value in self.get_params(deep=False).items():
+            if isinstance(value, np.floating):
+                setattr(self, name, float(value))
+            elif isinstance(value, Integral) and not isinstance(value, bool):
+                if abs(int(value)) >= 2**63:
+                    raise ValueError(
+                        f"{type(self).__name__}: {name}={shown(value)} is too large; pass less than 2**63."
+                    )
+                setattr(self, name, int(value))
 
     def _check_same_n_bits(self):
         if self.n_bits != self.n_bits_:
@@ -335,6 +348,13 @@ class PrincipalComponentHasher(LinearHasher, metaclass=ABCMeta):
             return
         check_finite_statistics(self, statistics)
         self.statistics_ = statistics
+
+    def _set_explained_variance(self, X, variances):
+        """Keep the variances in the dtype of training rows `X`, whose squares may not fit it."""
+        with np.errstate(over="ignore"):
+            self.explained_variance_ = variances.astype(float_dtype(X))
+        if not np.isfinite(self.explained_variance_).all():
+            raise overflow_error(self)
 
     def _decompose(self, statistics, n_components):
         return principal_components(statistics, n_components)

@@ -9,6 +9,7 @@ from scipy import sparse
 from sklearn.utils import check_random_state, gen_batches
 
 from .._sklearn import Interval, StrOptions, fit_context
+from .._validation import shown
 from ..centers import NestedCodebook, minimum_distance
 from ._base import LinearMap, SupervisedHasher
 from ._blocks import SelectedRows, block_of, float_dtype, map_in_order, single_threaded_blas
@@ -221,8 +222,8 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
     def _join_classes(self, targets):
         if (self.classes_.dtype.kind == "U") != (targets.classes.dtype.kind == "U"):
             raise ValueError(
-                f"DiscriminantITQ: y holds the class {targets.classes[0].item()!r}, but classes known so far are like "
-                f"{self.classes_[0].item()!r}; use one type."
+                f"DiscriminantITQ: y holds the class {shown(targets.classes[0].item())}, but classes known so far are like "
+                f"{shown(self.classes_[0].item())}; use one type."
             )
         if targets.labels.ndim == 2 and len(targets.classes) != len(self.classes_):
             raise ValueError(

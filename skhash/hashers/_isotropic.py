@@ -121,10 +121,10 @@ class IsotropicHash(LinearHasher):
             start = random_rotation(self.n_bits, check_random_state(self.random_state))
         else:
             start = procrustes_rotation(previous_weights.T @ components.T)
+        self._set_explained_variance(X, variances)
         self.rotation_, self.objectives_ = _equalize(variances, start, self.max_iter)
         self.n_iter_ = len(self.objectives_)
         self.components_ = components.astype(float_dtype(X))
-        self.explained_variance_ = variances.astype(float_dtype(X))
         return components.T @ self.rotation_
 
 

@@ -4,6 +4,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from .._memory import check_allocation
 from .._sklearn import Interval
 from ._online import OnlineHasher
 
@@ -153,6 +154,9 @@ class MutualInformationHash(OnlineHasher):
 
     def _begin(self, X, targets, random):
         self.n_updates_, self.gains_ = 0, []
+        # Histograms of the distances of a batch.
+        what = f"histograms of n_bins={self.n_bins} for batches of {self.batch_size} rows"
+        check_allocation("MutualInformationHash", 16 * self.n_bins * self.batch_size, what, "lower n_bins")
         # The first gradients need some rows to measure distances to. Infinite keys give way to all others.
         first = random.permutation(targets.labelled)[: -(-self.reservoir_size // 10)]
         self._keys = np.full(len(first), np.inf)

@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import Interval, StrOptions, fit_context
+from .._validation import shown
 from ..centers import check_prefixes, minimum_distance
 from ..codes import pack_bits, truncate_codes
 from ._base import SupervisedHasher, linear_projections
@@ -247,7 +248,7 @@ class NestedHash(SupervisedHasher):
         new = np.setdiff1d(targets.classes, self.classes_)
         if targets.labels.ndim == 1 and len(new):
             raise ValueError(
-                f"NestedHash: y holds the class {new[0].item()!r}, which is none of the {len(self.classes_)} known; "
+                f"NestedHash: y holds the class {shown(new[0].item())}, which is none of the {len(self.classes_)} known; "
                 "pass its rows to add_classes."
             )
         return self._learn_more(X, self._encode_labels(X, y, self.classes_))
@@ -287,8 +288,8 @@ class NestedHash(SupervisedHasher):
             )
         if (self.classes_.dtype.kind == "U") != (targets.classes.dtype.kind == "U"):
             raise ValueError(
-                f"NestedHash: y holds the class {targets.classes[0].item()!r}, but classes known so far are like "
-                f"{self.classes_[0].item()!r}; use one type."
+                f"NestedHash: y holds the class {shown(targets.classes[0].item())}, but classes known so far are like "
+                f"{shown(self.classes_[0].item())}; use one type."
             )
         return self._learn_more(X, self._encode_labels(X, y, np.union1d(self.classes_, targets.classes)))
 
@@ -333,7 +334,7 @@ class NestedHash(SupervisedHasher):
         check_is_fitted(self)
         if not self._is_prefix(n_bits):
             raise ValueError(
-                f"NestedHash: n_bits={n_bits} of a prefix must be a whole number from 1 to the "
+                f"NestedHash: n_bits={shown(n_bits)} of a prefix must be a whole number from 1 to the "
                 f"{self._fitted_lengths[-1]} bits fitted; fit a longer code."
             )
         return copy(self).set_params(n_bits=n_bits)

@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state, gen_batches
 
 from .._labels import encode_labels
 from .._sklearn import Interval, fit_context
+from .._validation import shown
 from ._base import SupervisedHasher, linear_projections
 from ._blocks import block_of, float_dtype, single_threaded_blas
 from ._statistics import RunningStatistics, overflow_error
@@ -115,8 +116,8 @@ class OnlineHasher(SupervisedHasher, metaclass=ABCMeta):
         new = encode_labels(type(self).__name__, y, classes).classes
         if (new.dtype.kind in "US") != (self.classes_.dtype.kind in "US"):
             raise ValueError(
-                f"{type(self).__name__}: y holds the class {new[0].item()!r}, but the classes so far are such as "
-                f"{self.classes_[0].item()!r}; use one type."
+                f"{type(self).__name__}: y holds the class {shown(new[0].item())}, but the classes so far are such as "
+                f"{shown(self.classes_[0].item())}; use one type."
             )
         return np.union1d(self.classes_, new)
 

@@ -100,8 +100,8 @@ class PCAH(PrincipalComponentHasher):
         components, variances = supported_components(self, self.n_bits, statistics)
         # A rotation drawn anew with every chunk would change every bit.
         rotation = self._draw_rotation() if previous_weights is None else self.rotation_
+        self._set_explained_variance(X, variances)
         self.components_ = components.astype(float_dtype(X))
-        self.explained_variance_ = variances.astype(float_dtype(X))
         self.rotation_ = rotation
         return components.T @ rotation
 

@@ -6,7 +6,7 @@ from .._memory import check_allocation
 from ._base import BaseHasher
 from ._blocks import float_dtype, outputs_of_stacks
 from ._linear_algebra import principal_components
-from ._statistics import RunningStatistics, check_finite_statistics
+from ._statistics import RunningStatistics, check_finite_statistics, overflow_error
 
 
 class SpectralHash(BaseHasher):
@@ -96,7 +96,10 @@ class SpectralHash(BaseHasher):
         self.components_ = components.astype(dtype)
         self.mean_ = statistics.mean.astype(dtype)
         self.minimums_, maximums = self._extremes(X)
-        self.ranges_ = maximums - self.minimums_
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.ranges_ = maximums - self.minimums_
+        if not np.isfinite(self.ranges_).all():
+            raise overflow_error(self)
         self.directions_, self.modes_ = _smallest_eigenvalues(self.ranges_, self.n_bits)
 
     def _extremes(self, X):

@@ -43,7 +43,7 @@ def average_precision(counts, *, k=None, ties="expected", normalizer="min_k_tota
     sums = _precision_sums(
         items_before(sizes), items_before(relevant), sizes, relevant, items_taken(sizes, k), ties
     ).sum(axis=1)
-    return divide(sums, n_relevant if k is None else np.minimum(k, n_relevant))
+    return divide(sums, n_relevant if k is None else np.minimum(int(k), n_relevant))
 
 
 def _precision_sums(n0, r0, n, k, t, ties):

@@ -5,7 +5,8 @@ from numpy.typing import ArrayLike
 from scipy.special import entr
 from sklearn.utils import Bunch, gen_batches
 
-from ..codes import check_codes, pack_bits, unpack_codes
+from .._validation import as_array, shown
+from ..codes import check_codes, code_width, pack_bits, unpack_codes
 
 # Codes that are unpacked at once.
 _BLOCK_CODES = 2**14
@@ -85,6 +86,8 @@ def code_statistics(codes: ArrayLike, *, n_bits: int | None = None, projections:
     >>> round(statistics.effective_rank, 6), statistics.n_distinct
     (2.0, 4)
     """
+    if n_bits is not None:
+        code_width(n_bits)
     if projections is not None:
         checked_projections = _check_projections(projections, n_bits)
         n_bits = checked_projections.shape[1]
@@ -107,14 +110,16 @@ def code_statistics(codes: ArrayLike, *, n_bits: int | None = None, projections:
 
 
 def _check_projections(projections, n_bits):
-    projections = np.asarray(projections)
+    projections = as_array(projections, name="code_statistics: projections")
     if projections.ndim != 2 or projections.dtype.kind not in "uif":
         raise ValueError(
             f"code_statistics: projections have shape {projections.shape} and dtype {projections.dtype}; "
             "pass real numbers (n_samples, n_bits), hasher.project(X)."
         )
     if n_bits is not None and projections.shape[1] != n_bits:
-        raise ValueError(f"code_statistics: projections have {projections.shape[1]} columns, not n_bits={n_bits}.")
+        raise ValueError(
+            f"code_statistics: projections have {projections.shape[1]} columns, not n_bits={shown(n_bits)}."
+        )
     if not np.isfinite(projections).all():
         raise ValueError("code_statistics: projections hold NaN or infinity.")
     return projections

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import gen_batches
 
+from .._validation import as_array
 from ._average_precision import average_precision
 from ._parameters import check_parameters, check_rank_limit
 from ._rankings import kept_queries, score_queries, summarize
@@ -222,7 +223,8 @@ def average_precision_from_distances(
 
 def _check_distances(distances, relevance, caller):
     """Return real distances and Boolean relevance, one row a query."""
-    distances, relevance = np.asarray(distances), np.asarray(relevance)
+    distances = as_array(distances, name=f"{caller}: distances")
+    relevance = as_array(relevance, name=f"{caller}: relevance")
     if distances.dtype.kind not in "uif":
         raise ValueError(f"{caller}: distances have dtype {distances.dtype}; pass real numbers.")
     if distances.ndim not in (1, 2) or distances.size == 0:

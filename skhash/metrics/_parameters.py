@@ -2,6 +2,8 @@
 
 from numbers import Integral
 
+from .._validation import shown
+
 _OPTIONS = {
     "ties": ("expected", "best", "worst"),
     "normalizer": ("min_k_total", "retrieved"),
@@ -22,13 +24,13 @@ def check_parameters(caller, *, k_may_be_none=False, **parameters):
 def _check_option(caller, name, value):
     if not isinstance(value, str) or value not in _OPTIONS[name]:
         options = ", ".join(repr(option) for option in _OPTIONS[name])
-        raise ValueError(f"{caller}: {name}={value!r} must be one of {options}.")
+        raise ValueError(f"{caller}: {name}={shown(value)} must be one of {options}.")
 
 
 def _check_integer(caller, name, value):
     lowest = _LOWEST[name]
     if isinstance(value, bool) or not isinstance(value, Integral) or value < lowest:
-        raise ValueError(f"{caller}: {name}={value!r} must be an integer >= {lowest}.")
+        raise ValueError(f"{caller}: {name}={shown(value)} must be an integer >= {lowest}.")
 
 
 def check_rank_limit(caller, k, n_database):

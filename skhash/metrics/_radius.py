@@ -12,13 +12,13 @@ from ._tie_groups import divide
 
 def precision_in_ball_per_query(counts, *, radius):
     """Return the share of relevant items within `radius` of every query; 0 where the ball is empty."""
-    ball = counts[:, :, : radius + 1].sum(axis=2)
+    ball = counts[:, :, : int(radius) + 1].sum(axis=2)
     return divide(ball[:, 1:].sum(axis=1), ball.sum(axis=1))
 
 
 def ball_is_empty_per_query(counts, *, radius):
     """Say for every query whether no item lies within `radius`."""
-    return counts[:, :, : radius + 1].sum(axis=(1, 2)) == 0
+    return counts[:, :, : int(radius) + 1].sum(axis=(1, 2)) == 0
 
 
 def _curves_per_query(counts):
@@ -204,6 +204,6 @@ def precision_recall_by_radius(
         zero_relevant=zero_relevant,
     )
     curves = values["curves"]
-    n_radii = curves.shape[2] if n_bits is None else n_bits + 1
+    n_radii = curves.shape[2] if n_bits is None else int(n_bits) + 1
     precision, recall = curves[kept, :, :n_radii].mean(axis=0)
     return precision, recall, np.arange(n_radii)

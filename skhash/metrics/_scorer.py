@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 from sklearn.pipeline import Pipeline
 
+from .._validation import shown
 from ._average_precision import average_precision
 from ._graded import acg_at_k, acg_per_query, ndcg_at_k, ndcg_per_query
 from ._mean_average_precision import mean_average_precision
@@ -110,7 +111,7 @@ class _RetrievalScorer:
     def __init__(self, metrics, database, metric_params):
         names = _check_names(metrics)
         if not isinstance(database, str) or database not in _DATABASES:
-            raise ValueError(f"make_retrieval_scorer: database={database!r} must be 'fitted' or 'self'.")
+            raise ValueError(f"make_retrieval_scorer: database={shown(database)} must be 'fitted' or 'self'.")
         self.metrics = metrics if isinstance(metrics, str) else names
         self.database = database
         self._params_of_metrics = {name: _select_params(name, metric_params) for name in names}
@@ -211,14 +212,16 @@ class _RetrievalScorer:
 
 def _check_names(metrics):
     if not isinstance(metrics, (str, list, tuple)):
-        raise ValueError(f"make_retrieval_scorer: metrics={metrics!r} must be a name or a list of names.")
+        raise ValueError(f"make_retrieval_scorer: metrics={shown(metrics)} must be a name or a list of names.")
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     for name in names:
         if not isinstance(name, str) or name not in _METRICS:
             known = ", ".join(repr(known) for known in _METRICS)
-            raise ValueError(f"make_retrieval_scorer: metric {name!r} must be one of {known}.")
+            raise ValueError(f"make_retrieval_scorer: metric {shown(name)} must be one of {known}.")
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"make_retrieval_scorer: metrics={metrics!r} must name at least one metric, and none twice.")
+        raise ValueError(
+            f"make_retrieval_scorer: metrics={shown(metrics)} must name at least one metric, and none twice."
+        )
     return names
 
 
@@ -243,7 +246,7 @@ def _check_no_param_left(params_of_metrics, metric_params):
     for key in metric_params:
         if key not in known:
             raise ValueError(
-                f"make_retrieval_scorer: {key}={metric_params[key]!r} is no parameter of "
+                f"make_retrieval_scorer: {key}={shown(metric_params[key])} is no parameter of "
                 f"{', '.join(params_of_metrics)}; known are {', '.join(sorted(known))}."
             )
 

@@ -48,7 +48,8 @@ def items_taken(sizes, k):
     """Return how many items of every group are among the first `k` of the ranking (None: all)."""
     if k is None:
         return sizes
-    return np.clip(k - items_before(sizes), 0, sizes)
+    # Small integers of NumPy would overflow.
+    return np.clip(int(k) - items_before(sizes), 0, sizes)
 
 
 def shares_taken(sizes, k):

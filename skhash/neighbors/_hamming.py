@@ -6,17 +6,20 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .._checked_map import CheckedMap
 from .._memory import check_allocation, refusal
 from .._sklearn import Interval, StrOptions, fit_context
+from .._validation import as_array, check_names, shown
 from ..codes import check_codes
 from ..metrics import mean_average_precision
 from ..metrics._labels import check_labels
 from ._engine import SearchEngine, count_rows
 from ._hits import BYTES_PER_HIT, TooManyHits
 from ._ids import check_distinct, check_ids, check_unused, rows_of_ids
+
+_LARGEST_RADIUS = 2**31
 
 
 class _Database(NamedTuple):
@@ -470,7 +473,7 @@ class HammingNearestNeighbors(BaseEstimator):
         """Turn a mask or ids into rising rows of the database, or a mask of them; None for all."""
         if where is None:
             return None
-        where = np.asarray(where)
+        where = as_array(where, name=f"{type(self).__name__}: where")
         if where.dtype != bool:
             owner = type(self).__name__
             ids = check_ids(where, owner=owner, name="where")
@@ -488,12 +491,12 @@ class HammingNearestNeighbors(BaseEstimator):
     def _check_codes(self, codes, *, reset):
         # Names of columns come first: a frame with the wrong ones may well hold NaN.
         if hasattr(codes, "columns"):
-            validate_data(self, codes, reset=reset, skip_check_array=True)
+            check_names(self, codes, reset=reset)
         checked = check_codes(codes, name=type(self).__name__)
         # scikit-learn's check takes longer than a search, so it is left for what this comparison cannot tell.
         same_width = not reset and checked.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")
         if not hasattr(codes, "columns") and not same_width:
-            validate_data(self, checked, reset=reset, skip_check_array=True)
+            check_names(self, checked, reset=reset)
         return checked
 
     def _check_labels(self, y, n_samples):
@@ -536,21 +539,22 @@ class HammingNearestNeighbors(BaseEstimator):
 
     def _check_n_neighbors(self, n_neighbors):
         if isinstance(n_neighbors, (bool, np.bool_)) or not isinstance(n_neighbors, Integral):
-            raise TypeError(f"{type(self).__name__}: n_neighbors={n_neighbors!r} must be an integer.")
+            raise TypeError(f"{type(self).__name__}: n_neighbors={shown(n_neighbors)} must be an integer.")
         if n_neighbors < 1:
             raise ValueError(f"{type(self).__name__}: n_neighbors={n_neighbors} must be >= 1.")
         return int(n_neighbors)
 
     def _check_radius(self, radius):
         if isinstance(radius, (bool, np.bool_)) or not isinstance(radius, Real):
-            raise TypeError(f"{type(self).__name__}: radius={radius!r} must be a number of bits.")
+            raise TypeError(f"{type(self).__name__}: radius={shown(radius)} must be a number of bits.")
         if not radius >= 0:
-            raise ValueError(f"{type(self).__name__}: radius={radius} must be >= 0.")
-        return radius
+            raise ValueError(f"{type(self).__name__}: radius={shown(radius)} must be >= 0.")
+        # Larger than any distance is enough, and no float holds every integer.
+        return min(int(radius), _LARGEST_RADIUS) if isinstance(radius, Integral) else float(radius)
 
     def _check_mode(self, mode):
-        if mode not in ("connectivity", "distance"):
-            raise ValueError(f"{type(self).__name__}: mode={mode!r} must be 'connectivity' or 'distance'.")
+        if not isinstance(mode, str) or mode not in ("connectivity", "distance"):
+            raise ValueError(f"{type(self).__name__}: mode={shown(mode)} must be 'connectivity' or 'distance'.")
 
     def _check_enough(self, n_neighbors, n_samples, candidates, without_self):
         n_candidates = n_samples if candidates is None else count_rows(candidates)

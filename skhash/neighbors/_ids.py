@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .._validation import as_array
+
 
 def check_ids(ids, *, owner, name="ids"):
     """Check that ids are integers.
@@ -27,7 +29,7 @@ def check_ids(ids, *, owner, name="ids"):
     TypeError
         If they are anything but integers.
     """
-    array = np.atleast_1d(np.asarray(ids))
+    array = np.atleast_1d(as_array(ids, name=f"{owner}: {name}"))
     if array.ndim != 1 or (len(array) and array.dtype.kind not in "iu"):
         raise TypeError(
             f"{owner}: {name} must be a list of integers, got dtype {array.dtype} and shape {array.shape}; "

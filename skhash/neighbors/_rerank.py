@@ -8,12 +8,12 @@ both kinds of search, by number and by radius, share one loop.
 """
 
 from collections.abc import Iterator
-from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import gen_batches
 
+from .._validation import as_array, check_count
 from ..codes import asymmetric_tables, check_codes, check_same_width, code_width, spherical_quotients
 
 __all__ = ["rerank_asymmetric", "rerank_float", "rerank_spherical"]
@@ -344,8 +344,8 @@ def euclidean_distances(query_vectors, vectors, counts, rows, *, name):
     block_size = max(1, _BLOCK_NUMBERS // vectors.shape[1])
     for start in range(0, len(rows), block_size):
         pairs = slice(start, start + block_size)
-        candidates = np.asarray(vectors[rows[pairs]], dtype=np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
+            candidates = np.asarray(vectors[rows[pairs]], dtype=np.float64)
             candidates -= query_vectors[owners[pairs]]
             np.square(candidates, out=candidates)
             distances[pairs] = np.sqrt(candidates.sum(axis=1))
@@ -420,7 +420,8 @@ def check_vectors(vectors, *, name):
     """
     if hasattr(vectors, "tocsr"):
         raise ValueError(f"{name} are sparse ({type(vectors).__name__}), Euclidean re-ranking needs dense vectors.")
-    vectors = np.asanyarray(vectors)
+    if not isinstance(vectors, np.memmap):
+        vectors = as_array(vectors, name=name)
     if vectors.ndim != 2 or vectors.shape[1] == 0 or vectors.dtype.kind not in "fiub":
         raise ValueError(
             f"{name} must be real numbers of shape (n_samples, n_features), got dtype {vectors.dtype} and shape "
@@ -465,36 +466,6 @@ def round_vectors(vectors, dtype, *, name):
     return rounded
 
 
-def check_count(value, *, name):
-    """Check that a number of neighbours is an integer of at least 1.
-
-    Parameters
-    ----------
-    value : object
-        What was given.
-
-    name : str
-        Owner and name of the parameter, for errors.
-
-    Returns
-    -------
-    count : int
-        The same.
-
-    Raises
-    ------
-    TypeError
-        If it is no integer.
-    ValueError
-        If it is below 1.
-    """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
-        raise TypeError(f"{name}={value!r} must be an integer.")
-    if value < 1:
-        raise ValueError(f"{name}={value} must be >= 1.")
-    return int(value)
-
-
 def _query_blocks(counts, block_size) -> Iterator[tuple[slice, int, int]]:
     """Yield blocks of queries, each with its first and last candidate."""
     stops = np.concatenate([[0], np.cumsum(counts)])
@@ -522,7 +493,7 @@ def _check_sums(projections, *, name):
 
 
 def _check_shortlist(shortlist, n_queries, n_database, *, name):
-    rows = np.asarray(shortlist)
+    rows = as_array(shortlist, name=f"{name}: shortlist")
     if rows.ndim != 2 or rows.dtype.kind not in "iu" or rows.shape[1] == 0:
         raise ValueError(
             f"{name}: shortlist must be integers of shape (n_queries, n_candidates), got dtype {rows.dtype} and shape "

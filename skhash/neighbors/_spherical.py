@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import gen_batches
 
+from .._validation import check_count
 from ..codes import check_codes, check_same_width, spherical_word_distances, to_words
-from ._rerank import check_count
 
 __all__ = ["spherical_neighbors"]
 

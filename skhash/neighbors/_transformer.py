@@ -131,9 +131,12 @@ class HammingNearestNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, Transf
             If `codes` are no packed codes of the training width, or there are fewer training codes than neighbours.
         """
         check_is_fitted(self)
+        if codes is None:
+            # The search would take its own codes, each without itself.
+            raise TypeError(f"{type(self).__name__}: codes are None; pass packed codes.")
         if self.radius is not None:
             return self.search_.radius_neighbors_graph(codes, self.radius, mode=self.mode)
-        n_neighbors = self.n_neighbors + (self.mode == "distance")
+        n_neighbors = int(self.n_neighbors) + (self.mode == "distance")
         if n_neighbors > self.n_samples_fit_:
             limit = self.n_samples_fit_ - (self.mode == "distance")
             raise ValueError(
