@@ -219,7 +219,8 @@ def in_a_container(rng, values):
     name = rng.choice(names)
     text = name
     if name == "matrix":
-        value = np.asmatrix(values)
+        # Not by its constructor, which warns.
+        value = values.view(np.matrix)
     elif name == "pandas":
         kind = rng.choice(FRAME_KINDS)
         value, text = _numeric_frame(rng, values, kind), f"frame of pandas, {kind}"
@@ -338,11 +339,8 @@ def sparse_matrix(rng, values):
         twice[1::2] = 0
         matrix = sparse.csr_array((twice, np.repeat(matrix.indices, 2), 2 * matrix.indptr), shape=matrix.shape)
     elif kind == "explicit zeros":
-        rows, columns = np.indices(values.shape).reshape(2, -1)
-        matrix = sparse.csr_array(
-            (values.ravel(), columns, np.arange(0, values.size + 1, values.shape[1])), values.shape
-        )
-        del rows
+        columns, starts = np.indices(values.shape)[1].ravel(), np.arange(0, values.size + 1, values.shape[1])
+        matrix = sparse.csr_array((values.ravel(), columns, starts), values.shape)
     elif kind == "read-only":
         for part in (matrix.data, matrix.indices, matrix.indptr):
             part.flags.writeable = False

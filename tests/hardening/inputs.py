@@ -1481,7 +1481,7 @@ def _images(rng):
     return hostile.no_matrix(rng)
 
 
-@entry("skhash.features.PixelFeatures.fit_transform", _METRIC)
+@entry("skhash.PixelFeatures.fit_transform", _METRIC)
 def _pixel_features(rng):
     name = rng.choice(["X", "X", "X", "image_size", "color", "n_jobs", "on_error"])
     arguments = {"X": plain(np.zeros((2, 4, 4), dtype=np.uint8)), "value": plain(None)}
