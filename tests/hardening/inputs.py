@@ -36,8 +36,8 @@ from tests.hardening import hostile
 from tests.hardening.hostile import EITHER, REFUSED, Argument, plain
 from tests.hardening.outcomes import Case, same
 
-_CODES, _SEARCH, _METRIC, _SMALL = 130, 90, 70, 40
-_FIT, _SLOW_FIT = 12, 4
+_CODES, _SEARCH, _METRIC, _SMALL = 180, 150, 120, 54
+_FIT, _SLOW_FIT = 14, 4
 
 
 @dataclass(frozen=True)
