@@ -150,7 +150,7 @@ def test_some_words_of_an_extended_bch_code_are_at_least_as_far_apart(n_classes,
     ],
 )
 def test_counts_that_do_not_fit_are_refused_in_one_line(function, n_classes, n_bits, message):
-    with pytest.raises(ValueError, match=f"^{message}") as error:
+    with pytest.raises(ValueError, match=rf"^{message}") as error:
         function(n_classes, n_bits)
     assert "\n" not in str(error.value)
 
@@ -310,5 +310,5 @@ def test_prototypes_that_do_not_fit_are_refused(prototypes, message):
 
 @pytest.mark.parametrize("prefixes", [4, None, (True, 2), (2.0,), "24"])
 def test_prefixes_that_are_no_lengths_are_refused(prefixes):
-    with pytest.raises((TypeError, ValueError), match="^NestedCodebook: prefixes="):
+    with pytest.raises((TypeError, ValueError), match=r"^NestedCodebook: prefixes="):
         NestedCodebook(4, 8, prefixes=prefixes)

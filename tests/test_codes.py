@@ -253,13 +253,13 @@ def test_words_of_codes_that_begin_anywhere_in_memory_count_the_same_bits():
 def test_objects_that_are_no_bytes_are_not_cast():
     """Complex numbers among objects lost their imaginary part, and large integers overflowed."""
     for value, error in [(np.complex128(1 + 2j), TypeError), (10**400, ValueError), (np.timedelta64(1), TypeError)]:
-        with pytest.raises(error, match="^codes: ") as raised:
+        with pytest.raises(error, match=r"^codes: ") as raised:
             check_codes(np.array([[1, value]], dtype=object))
         assert "\n" not in str(raised.value)
 
 
 def test_masked_codes_are_refused():
-    with pytest.raises(ValueError, match="^codes: 1 values are masked"):
+    with pytest.raises(ValueError, match=r"^codes: 1 values are masked"):
         check_codes(np.ma.array([[1, 2]], mask=[[True, False]], dtype=np.uint8))
 
 
@@ -274,18 +274,18 @@ def test_lengths_in_integers_of_numpy_do_not_overflow(dtype):
 @pytest.mark.parametrize("item", [16, 10**30, "0" * 16, [0, 1], None])
 def test_what_is_no_bitarray_is_not_read_as_bits(item):
     """A number was read as that many zeros, or overflowed."""
-    with pytest.raises(TypeError, match="^codes_from_bitarrays: item 1 is no bitarray"):
+    with pytest.raises(TypeError, match=r"^codes_from_bitarrays: item 1 is no bitarray"):
         codes_from_bitarrays([bitarray(16), item])
 
 
 @pytest.mark.parametrize("item", [7, b"ff", None, np.arange(30).reshape(10, 3)])
 def test_what_is_no_string_is_not_read_as_digits(item):
-    with pytest.raises(TypeError, match="^codes_from_hex: item 1 is no string but ") as raised:
+    with pytest.raises(TypeError, match=r"^codes_from_hex: item 1 is no string but ") as raised:
         codes_from_hex(["ff", item])
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("dtype", ["no dtype", [("a", int), 3], 3.5])
 def test_signs_of_no_dtype_are_refused_in_one_line(dtype):
-    with pytest.raises(TypeError, match="^to_signs: dtype="):
+    with pytest.raises(TypeError, match=r"^to_signs: dtype="):
         to_signs([[1]], dtype=dtype)

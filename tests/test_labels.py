@@ -105,7 +105,7 @@ def test_class_sizes_count_a_row_in_each_of_its_classes():
 
 
 def test_masked_labels_are_refused():
-    with pytest.raises(ValueError, match="^hasher: y: 1 values are masked"):
+    with pytest.raises(ValueError, match=r"^hasher: y: 1 values are masked"):
         encode_labels("hasher", np.ma.array([0, 1, 2], mask=[True, False, False]))
 
 
@@ -120,5 +120,5 @@ def test_objects_that_cannot_be_compared_are_refused_as_labels():
     """They raised errors of their own classes."""
     labels = np.empty(3, dtype=object)
     labels[:] = [0, Incomparable(), 1]
-    with pytest.raises(TypeError, match="^hasher: y holds objects that are no labels"):
+    with pytest.raises(TypeError, match=r"^hasher: y holds objects that are no labels"):
         encode_labels("hasher", labels)

@@ -74,7 +74,7 @@ def test_sparse_places_outside_the_matrix_are_refused_before_compiled_loops_foll
     """SciPy read and wrote outside its arrays: wrong codes, or a segmentation fault."""
     hasher = LSH(8, random_state=0).fit(np.eye(4))
     for call in (hasher.transform, hasher.fit, hasher.partial_fit):
-        with pytest.raises(ValueError, match="^LSH: the sparse matrix is not consistent"):
+        with pytest.raises(ValueError, match=r"^LSH: the sparse matrix is not consistent"):
             call(outside(kind))
 
 
@@ -82,7 +82,7 @@ def test_sparse_places_outside_the_matrix_are_refused_before_compiled_loops_foll
 def test_sparse_pointers_that_fall_are_refused(format_):
     matrix = sparse.eye_array(4, format=format_)
     matrix.indptr[1] = 100
-    with pytest.raises(ValueError, match="^LSH: the sparse matrix is not consistent"):
+    with pytest.raises(ValueError, match=r"^LSH: the sparse matrix is not consistent"):
         LSH(8).fit(matrix)
 
 
@@ -103,18 +103,18 @@ def test_unsorted_sparse_rows_of_the_caller_are_not_sorted_in_place():
 def test_strings_among_objects_are_not_read_as_numbers(text):
     rows = np.ones((3, 2), dtype=object)
     rows[1, 0] = text
-    with pytest.raises(TypeError, match="^LSH: argument must be real numbers, .* at row 1, column 0"):
+    with pytest.raises(TypeError, match=r"^LSH: argument must be real numbers, .* at row 1, column 0"):
         LSH(2).fit(rows)
 
 
 def test_integers_beyond_doubles_are_refused():
-    with pytest.raises(ValueError, match="^LSH: features hold integers that are too large"):
+    with pytest.raises(ValueError, match=r"^LSH: features hold integers that are too large"):
         LSH(2).fit(np.array([[10**400, 1], [1, 2]], dtype=object))
 
 
 def test_masked_values_are_not_taken_for_numbers():
     rows = np.ma.array(np.eye(3), mask=np.eye(3) > 0)
-    with pytest.raises(ValueError, match="^LSH: features: 3 values are masked"):
+    with pytest.raises(ValueError, match=r"^LSH: features: 3 values are masked"):
         LSH(2).fit(rows)
     np.testing.assert_array_equal(
         LSH(2, random_state=0).fit_transform(np.ma.array(np.eye(3))), LSH(2, random_state=0).fit_transform(np.eye(3))
@@ -133,7 +133,7 @@ def test_long_doubles_beyond_doubles_are_refused_without_a_warning():
     rows = np.ones((3, 2), dtype=np.longdouble)
     rows[1, 1] = np.finfo(np.longdouble).max
     if rows[1, 1] > np.finfo(np.float64).max:
-        with pytest.raises(ValueError, match="^LSH: input X contains infinity"):
+        with pytest.raises(ValueError, match=r"^LSH: input X contains infinity"):
             LSH(2).fit(rows)
 
 
@@ -141,10 +141,9 @@ def test_names_of_columns_that_occur_twice_are_refused_in_one_line():
     pd = pytest.importorskip("pandas", reason="the test passes frames")
     frame = pd.DataFrame(np.ones((3, 2), dtype=np.uint8), columns=["a", "a"])
     for call in (LSH(2).fit, HammingNearestNeighbors().fit):
-        try:
+        with pytest.raises(ValueError, match=r"unique|uplicate") as raised:
             call(frame)
-        except ValueError as error:
-            assert "\n" not in str(error)
+        assert "\n" not in str(raised.value)
 
 
 def test_small_integers_of_numpy_as_parameters_do_not_overflow():
@@ -152,12 +151,12 @@ def test_small_integers_of_numpy_as_parameters_do_not_overflow():
     rows = np.random.default_rng(0).standard_normal((300, 6))
     plain, small = (SphericalHash(n_bits, random_state=0).fit(rows) for n_bits in (6, np.uint8(6)))
     np.testing.assert_array_equal(small.transform(rows), plain.transform(rows))
-    with pytest.raises(ValueError, match="^AnchorGraphHash: n_anchors=.*18446744073709551615.* is too large"):
+    with pytest.raises(ValueError, match=r"^AnchorGraphHash: n_anchors=.*18446744073709551615.* is too large"):
         AnchorGraphHash(2, n_anchors=np.uint64(2**64 - 1)).fit(rows)
 
 
 def test_more_bits_than_memory_are_refused_before_they_are_allocated():
-    with pytest.raises(ValueError, match=f"^SpectralHash: hash functions of n_bits={2**60} need more than"):
+    with pytest.raises(ValueError, match=rf"^SpectralHash: hash functions of n_bits={2**60} need more than"):
         SpectralHash(2**60).fit(np.eye(3))
 
 
@@ -178,5 +177,5 @@ class Foreign:
 
 
 def test_containers_that_make_no_array_raise_a_type_error():
-    with pytest.raises(TypeError, match="^codes: no array can be made of it \\(RuntimeError: "):
+    with pytest.raises(TypeError, match=r"^codes: no array can be made of it \(RuntimeError: "):
         as_array(Foreign(), name="codes")

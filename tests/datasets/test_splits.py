@@ -239,5 +239,5 @@ def test_lists_of_strings_and_numbers_are_refused():
 
 def test_masked_rows_have_no_class():
     y = np.ma.array(np.repeat([0, 1], 10), mask=np.arange(20) == 3)
-    with pytest.raises(ValueError, match="^retrieval_split: y: 1 values are masked"):
+    with pytest.raises(ValueError, match=r"^retrieval_split: y: 1 values are masked"):
         retrieval_split(y, n_queries_per_class=1, n_train_per_class=1)

@@ -161,7 +161,7 @@ def test_progress_goes_to_stderr_only_when_verbose(photos, capsys):
 @pytest.mark.parametrize("n_jobs", [float("nan"), 0.5, "1", True])
 def test_numbers_of_threads_that_are_no_integers_do_not_hang(n_jobs):
     """With NaN no thread was ever started, and all waited for ever."""
-    with pytest.raises(TypeError, match="^find_unreadable_images: n_jobs="):
+    with pytest.raises(TypeError, match=r"^find_unreadable_images: n_jobs="):
         find_unreadable_images(["no_such_file.png"], n_jobs=n_jobs)
 
 
