@@ -196,8 +196,8 @@ def _class_targets(name, values, classes):
         new = ~np.isin(known, classes)
         if new.any():
             raise ValueError(
-                f"{name}: y holds the class {shown(known[new][0].item())}, which is none of the {len(classes)} known so "
-                "far; name all of them by `classes` in the first call of partial_fit, or call fit to start again."
+                f"{name}: y holds the class {shown(known[new][0].item())}, which is none of the {len(classes)} known "
+                "so far; name all of them by `classes` in the first call of partial_fit, or call fit to start again."
             )
         numbers = np.searchsorted(classes, known)[numbers]
         known = classes
@@ -218,8 +218,8 @@ def _plain(name, values):
         wrong = values != np.round(values)
         if wrong.any():
             raise ValueError(
-                f"{name}: y holds {shown(values[wrong][0].item())}, which is no class; pass integers or strings, and -1 for "
-                "unlabelled rows."
+                f"{name}: y holds {shown(values[wrong][0].item())}, which is no class; pass integers or strings, and "
+                "-1 for unlabelled rows."
             )
     elif values.dtype.kind not in "biuUS":
         raise ValueError(f"{name}: y has dtype {values.dtype}; pass integers or strings as classes.")

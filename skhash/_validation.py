@@ -19,6 +19,7 @@ _FIXES = {
 
 # Letters of a value that messages show.
 _SHOWN_LETTERS = 80
+_MESSAGE_LETTERS = 1000
 
 
 def shown(value):
@@ -234,8 +235,8 @@ def _numbers_from_objects(X, name):
     for (row, column), value in np.ndenumerate(X):
         if not isinstance(value, (Real, np.bool_)) or isinstance(value, np.timedelta64):
             raise TypeError(
-                f"{name}: argument must be real numbers, not a string or object, got {shown(value)} at row {row}, column "
-                f"{column}; a number is needed in each place, convert them before this step."
+                f"{name}: argument must be real numbers, not a string or object, got {shown(value)} at row {row}, "
+                f"column {column}; a number is needed in each place, convert them before this step."
             )
     try:
         return X.astype(np.float64)
@@ -254,6 +255,8 @@ def _one_line(name, error):
     if message.startswith("The feature names should match"):
         return message
     message = " ".join(message.split())
+    # scikit-learn shows values whole.
+    message = message if len(message) <= _MESSAGE_LETTERS else f"{message[:_MESSAGE_LETTERS]}..."
     for part, fix in _FIXES.items():
         if part in message:
             message += fix

@@ -512,8 +512,8 @@ class NestedCodebook:
         prototypes = as_array(prototypes, name="NestedCodebook: prototypes")
         if prototypes.ndim != 2 or prototypes.shape[1] == 0 or prototypes.dtype.kind not in "biuf":
             raise ValueError(
-                f"NestedCodebook: prototypes have shape {prototypes.shape} and dtype {prototypes.dtype}; pass real numbers "
-                "of shape (n_classes, n_features)."
+                f"NestedCodebook: prototypes have shape {prototypes.shape} and dtype {prototypes.dtype}; pass real "
+                "numbers of shape (n_classes, n_features)."
             )
         if len(prototypes) != len(self.words):
             raise ValueError(

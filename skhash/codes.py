@@ -550,7 +550,8 @@ def codes_from_bitarrays(arrays: Iterable[bitarray]) -> NDArray[np.uint8]:
         # bitarray reads a number as that many zeros.
         if not isinstance(array, bitarray):
             raise TypeError(
-                f"codes_from_bitarrays: item {position} is no bitarray but {shown(array)}; pass bitarray.bitarray objects."
+                f"codes_from_bitarrays: item {position} is no bitarray but {shown(array)}; pass bitarray.bitarray "
+                "objects."
             )
     arrays = [bitarray(array, endian="big") for array in arrays]
     lengths = {len(array) for array in arrays}

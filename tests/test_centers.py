@@ -150,7 +150,7 @@ def test_some_words_of_an_extended_bch_code_are_at_least_as_far_apart(n_classes,
     ],
 )
 def test_counts_that_do_not_fit_are_refused_in_one_line(function, n_classes, n_bits, message):
-    with pytest.raises(ValueError, match=f"^{message}") as error:
+    with pytest.raises(ValueError, match=rf"^{message}") as error:
         function(n_classes, n_bits)
     assert "\n" not in str(error.value)
 
@@ -285,3 +285,40 @@ def test_lengths_that_are_integers_of_numpy_do_not_overflow(n_bits):
     for search in (balanced_centers, bernoulli_centers, maximal_distance_centers):
         expected = search(10, int(n_bits), random_state=0)
         np.testing.assert_array_equal(search(10, n_bits, random_state=0), expected)
+@pytest.mark.parametrize("value", [True, 2.0, "4", None, np.ones((2, 2))])
+def test_counts_that_are_no_integers_are_refused_in_one_line(value):
+    """They were compared with numbers, or counted as one."""
+    for function in (hadamard_centers, bernoulli_centers, gilbert_varshamov_distance, plotkin_distance, NestedCodebook):
+        for arguments in [(value, 8), (4, value)]:
+            with pytest.raises(TypeError, match="must be an integer") as raised:
+                function(*arguments)
+            assert "\n" not in str(raised.value)
+def test_numbers_of_bits_beyond_memory_are_refused_at_once():
+    """Two to the power of so many bits was computed first."""
+    for function in (balanced_centers, bernoulli_centers, maximal_distance_centers, gilbert_varshamov_distance):
+        with pytest.raises(ValueError, match="need more than the"):
+            function(4, 2**60)
+@pytest.mark.parametrize("value", [0, 2, 0.5, np.nan])
+def test_distances_of_what_are_no_signs_are_refused(value):
+    centers = np.ones((3, 4))
+    centers[1, 2] = value
+    for call in (minimum_distance, lambda centers: additional_centers(centers, 1)):
+        with pytest.raises(ValueError, match=r"centers hold other values than -1 and \+1"):
+            call(centers)
+@pytest.mark.parametrize(
+    ("prototypes", "message"),
+    [
+        (np.eye(3), "got 3 prototypes for 4 words"),
+        (np.full((4, 2), np.nan), "hold NaN or infinity"),
+        (np.full((4, 2), 1e300), "their squares overflow"),
+        (np.eye(4) + 1j, "dtype complex128"),
+    ],
+)
+def test_prototypes_that_do_not_fit_are_refused(prototypes, message):
+    """Words were assigned by NaN."""
+    with pytest.raises(ValueError, match=message):
+        NestedCodebook(4, 8, prefixes=(4,), random_state=0).assign(prototypes)
+@pytest.mark.parametrize("prefixes", [4, None, (True, 2), (2.0,), "24"])
+def test_prefixes_that_are_no_lengths_are_refused(prefixes):
+    with pytest.raises((TypeError, ValueError), match=r"^NestedCodebook: prefixes="):
+        NestedCodebook(4, 8, prefixes=prefixes)

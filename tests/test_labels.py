@@ -102,3 +102,23 @@ def test_other_labels_are_not_warned_of(y):
 def test_class_sizes_count_a_row_in_each_of_its_classes():
     assert encode_labels("test", [3, -1, 3, 5]).class_sizes().tolist() == [2, 1]
     assert encode_labels("test", [[1, 0, 1], [0, 0, 0], [1, 0, 0]]).class_sizes().tolist() == [2, 0, 1]
+
+
+def test_masked_labels_are_refused():
+    with pytest.raises(ValueError, match=r"^hasher: y: 1 values are masked"):
+        encode_labels("hasher", np.ma.array([0, 1, 2], mask=[True, False, False]))
+
+
+class Incomparable:
+    def __eq__(self, other):
+        raise RuntimeError("no comparison")
+
+    __hash__ = None
+
+
+def test_objects_that_cannot_be_compared_are_refused_as_labels():
+    """They raised errors of their own classes."""
+    labels = np.empty(3, dtype=object)
+    labels[:] = [0, Incomparable(), 1]
+    with pytest.raises(TypeError, match=r"^hasher: y holds objects that are no labels"):
+        encode_labels("hasher", labels)

@@ -1,6 +1,7 @@
 """Containers of images: what is accepted, and what is said about the rest. Decodes nothing and needs only numpy."""
 
 import os
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +83,8 @@ def check_images(X, *, name: str):
             f"{name} got X of type {type(X).__name__}: pass an array of uint8 images, or a list of file paths, "
             "PIL images or uint8 arrays."
         )
+    if isinstance(X, (Mapping, Set)):
+        raise TypeError(f"{name} got a {type(X).__name__}, which has no order of its own: pass a list of images.")
     images = list(X)
     if not images:
         raise ValueError(f"{name} got 0 images: pass at least 1.")

@@ -328,6 +328,13 @@ class LinearHasher(LinearMap, BaseHasher, metaclass=ABCMeta):
         self._set_linear_map(X, weights, statistics.mean)
         self.statistics_ = statistics
 
+    def _set_explained_variance(self, X, variances):
+        """Keep the variances in the dtype of training rows `X`, whose squares may not fit it."""
+        with np.errstate(over="ignore"):
+            self.explained_variance_ = variances.astype(float_dtype(X))
+        if not np.isfinite(self.explained_variance_).all():
+            raise overflow_error(self)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -348,13 +355,6 @@ class PrincipalComponentHasher(LinearHasher, metaclass=ABCMeta):
             return
         check_finite_statistics(self, statistics)
         self.statistics_ = statistics
-
-    def _set_explained_variance(self, X, variances):
-        """Keep the variances in the dtype of training rows `X`, whose squares may not fit it."""
-        with np.errstate(over="ignore"):
-            self.explained_variance_ = variances.astype(float_dtype(X))
-        if not np.isfinite(self.explained_variance_).all():
-            raise overflow_error(self)
 
     def _decompose(self, statistics, n_components):
         return principal_components(statistics, n_components)

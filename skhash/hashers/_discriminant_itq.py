@@ -222,8 +222,8 @@ class DiscriminantITQ(LinearMap, SupervisedHasher):
     def _join_classes(self, targets):
         if (self.classes_.dtype.kind == "U") != (targets.classes.dtype.kind == "U"):
             raise ValueError(
-                f"DiscriminantITQ: y holds the class {shown(targets.classes[0].item())}, but classes known so far are like "
-                f"{shown(self.classes_[0].item())}; use one type."
+                f"DiscriminantITQ: y holds the class {shown(targets.classes[0].item())}, but classes known so far are "
+                f"like {shown(self.classes_[0].item())}; use one type."
             )
         if targets.labels.ndim == 2 and len(targets.classes) != len(self.classes_):
             raise ValueError(

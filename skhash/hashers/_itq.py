@@ -239,7 +239,8 @@ def _bits_times_projections(packed, projections, n_bits):
     def of_stack(rows):
         block = projections[rows]
         bits = np.unpackbits(_bytes_of(packed, rows, n_bits), count=len(block) * n_bits).reshape(len(block), n_bits)
-        return bits.astype(block.dtype).T @ block
+        with np.errstate(over="ignore"):
+            return bits.astype(block.dtype).T @ block
 
     product = np.zeros((n_bits, projections.shape[1]))
     for part in map_in_order(of_stack, stacks_of(len(projections))):

@@ -248,8 +248,8 @@ class NestedHash(SupervisedHasher):
         new = np.setdiff1d(targets.classes, self.classes_)
         if targets.labels.ndim == 1 and len(new):
             raise ValueError(
-                f"NestedHash: y holds the class {shown(new[0].item())}, which is none of the {len(self.classes_)} known; "
-                "pass its rows to add_classes."
+                f"NestedHash: y holds the class {shown(new[0].item())}, which is none of the {len(self.classes_)} "
+                "known; pass its rows to add_classes."
             )
         return self._learn_more(X, self._encode_labels(X, y, self.classes_))
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
-from .._validation import refuse_masked
 from ..codes import pack_bits, to_words
 
 # Labels that are looked at together.
@@ -182,14 +181,15 @@ def _to_array(labels, name):
         raise ValueError(f"{name} is None; retrieval is scored against labels, pass one per item.")
     if hasattr(labels, "tocsr"):
         raise ValueError(f"{name} is a sparse {type(labels).__name__}; call `.toarray()`.")
-    refuse_masked(labels, name=name)
+    if np.ma.is_masked(labels):
+        raise ValueError(f"{name} holds missing values (masked ones); leave these items out.")
     try:
         array = np.asarray(labels)
     except ValueError as error:
         raise ValueError(
             f"{name} is a ragged sequence; turn lists of labels into indicators with sklearn's MultiLabelBinarizer."
         ) from error
-    if array.dtype.kind in "US" and isinstance(labels, (list, tuple)):
+    if array.dtype.kind in "US" and isinstance(labels, (list, tuple)) and len(set(map(type, labels))) > 1:
         # NumPy makes strings of the numbers in ["cat", 1].
         return np.asarray(labels, dtype=object)
     return array

@@ -6,6 +6,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from .._sklearn import Interval, StrOptions, fit_context
+from .._validation import check_count
 from ..codes import check_codes
 from ._hamming import HammingNearestNeighbors
 
@@ -136,7 +137,9 @@ class HammingNearestNeighborsTransformer(ClassNamePrefixFeaturesOutMixin, Transf
             raise TypeError(f"{type(self).__name__}: codes are None; pass packed codes.")
         if self.radius is not None:
             return self.search_.radius_neighbors_graph(codes, self.radius, mode=self.mode)
-        n_neighbors = int(self.n_neighbors) + (self.mode == "distance")
+        n_neighbors = check_count(self.n_neighbors, name=f"{type(self).__name__}: n_neighbors") + (
+            self.mode == "distance"
+        )
         if n_neighbors > self.n_samples_fit_:
             limit = self.n_samples_fit_ - (self.mode == "distance")
             raise ValueError(

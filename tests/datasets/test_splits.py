@@ -217,3 +217,27 @@ def test_parts_that_overlap_are_refused(parts, match):
     parts = [[np.array(rows) for rows in part] for part in parts]
     with pytest.raises(RuntimeError, match=match):
         _make_split(*parts)
+
+
+def test_huge_unsigned_counts_do_not_wrap_around():
+    """They were added in 64 bits: rows were both queries and database."""
+    y = np.repeat([0, 1], 10)
+    with pytest.raises(ValueError, match="class 0 has 10 rows"):
+        retrieval_split(y, n_queries_per_class=np.uint64(2**64 - 1), n_train_per_class=1)
+
+
+def test_flags_are_no_counts():
+    with pytest.raises(TypeError, match="n_train_per_class=True must be an integer"):
+        retrieval_split([0] * 5 + [1] * 5, n_queries_per_class=1, n_train_per_class=True)
+
+
+def test_lists_of_strings_and_numbers_are_refused():
+    """NumPy made strings of the numbers."""
+    with pytest.raises(TypeError, match="y mixes strings and numbers"):
+        retrieval_split(["cat", 1] * 5, n_queries_per_class=1, n_train_per_class=1)
+
+
+def test_masked_rows_have_no_class():
+    y = np.ma.array(np.repeat([0, 1], 10), mask=np.arange(20) == 3)
+    with pytest.raises(ValueError, match=r"^retrieval_split: y: 1 values are masked"):
+        retrieval_split(y, n_queries_per_class=1, n_train_per_class=1)

@@ -118,3 +118,19 @@ def test_parameters_that_admit_no_construction(params, match):
     with pytest.raises(ValueError, match=match) as info:
         make_clustered_codes(**params)
     assert "\n" not in str(info.value)
+
+
+def test_sizes_in_integers_of_numpy_are_as_good():
+    """Unsigned numbers made indices of floats."""
+    sizes = {"n_bits": 32, "n_clusters": 2, "n_queries": 3, "radius": 2, "query_radius": 1}
+    plain = make_clustered_codes(20, **sizes, random_state=0)
+    typed = make_clustered_codes(
+        np.uint64(20), **{name: np.uint64(value) for name, value in sizes.items()}, random_state=0
+    )
+    for name, values in plain.items():
+        np.testing.assert_array_equal(typed[name], values)
+
+
+def test_more_codes_than_memory_are_refused_before_they_are_allocated():
+    with pytest.raises(ValueError, match="need more than the"):
+        make_clustered_codes(2**60)

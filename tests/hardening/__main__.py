@@ -35,8 +35,8 @@ def main():
     )
     print(
         f"{arguments.suite}: {report.n_tried} tried in {report.seconds:.0f} s "
-        f"({report.n_returned} returned, {report.n_refused} refused), {report.n_unexpected} unexpected outcomes, of which "
-        f"{report.n_crashes} crashes and {report.n_hangs} hangs"
+        f"({report.n_returned} returned, {report.n_refused} refused), {report.n_unexpected} unexpected outcomes, "
+        f"of which {report.n_crashes} crashes and {report.n_hangs} hangs"
     )
     if arguments.json:
         with open(arguments.json, "w") as file:

@@ -36,8 +36,8 @@ from tests.hardening import hostile
 from tests.hardening.hostile import EITHER, REFUSED, Argument, plain
 from tests.hardening.outcomes import Case, same
 
-_CODES, _SEARCH, _METRIC, _SMALL = 130, 90, 70, 40
-_FIT, _SLOW_FIT = 12, 4
+_CODES, _SEARCH, _METRIC, _SMALL = 180, 150, 120, 54
+_FIT, _SLOW_FIT = 14, 4
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def has(dtype, *, ndim):
 
     def check(result, values):
         if not isinstance(result, np.ndarray) or result.dtype != dtype or result.ndim != ndim:
-            return f"returned {type(result).__name__} of {getattr(result, 'dtype', None)}, not {dtype} of {ndim} dimensions"
+            dtypes = f"{getattr(result, 'dtype', None)}, not {dtype}"
+            return f"returned {type(result).__name__} of dtype {dtypes} of {ndim} dimensions"
         return None
 
     return check
@@ -222,7 +223,8 @@ def _codes_from_bitarrays(rng):
     if rng.random() < 0.3:
         argument = hostile.no_matrix(rng)
     else:
-        odd = rng.choice([*hostile.ODD_OBJECTS, bitarray(), bitarray("1"), "0" * 16, "2" * 16, [0, 1] * 8, [2] * 16, 16, -1,
+        odd = rng.choice([*hostile.ODD_OBJECTS, bitarray(), bitarray("1"), "0" * 16, "2" * 16, [0, 1] * 8, [2] * 16,
+                          16, -1,
                           b"\x00" * 16, 2.0, np.zeros(16, dtype=bool), np.zeros(16), 10**30])  # fmt: skip
         argument = Argument([good[0], odd, good[2]], None, REFUSED, f"bit arrays with {odd!r:.40}")
     return Case(code_functions.codes_from_bitarrays, {"arrays": argument}, has(np.uint8, ndim=2))
@@ -276,7 +278,8 @@ def _to_signs(rng):
     def dtype():
         value = rng.choice(
             [None, "int8", np.int16, "float16", float, "longdouble", ">i4", "uint8", bool, complex, "U3", "S1", object,
-             "datetime64[s]", "no dtype", 3, 3.5, [], {}, np.dtype([("a", int)]), "two\nlines", len, "i8,i8", ("i1", 3), "V2",
+             "datetime64[s]", "no dtype", 3, 3.5, [], {}, np.dtype([("a", int)]), "two\nlines", len, "i8,i8", ("i1",
+             3), "V2",
              "x" * 3000]
         )  # fmt: skip
         return Argument(value, None, EITHER, f"dtype={value!r:.50}")
@@ -350,7 +353,9 @@ def _ranking_metric(name, *, options, counts, check=_score_check):
             made["database_labels"] = made["database_codes"] = plain(None)
         # None asks for the queries themselves, which both have to.
         huge_radius = (
-            "radius" in made and made["radius"].text == "huge number" and isinstance(made["radius"].value, int)
+            "radius" in made
+            and made["radius"].text == "huge number"
+            and isinstance(made["radius"].value, (int, np.integer))
         )
         if huge_radius:
             made["radius"] = Argument(made["radius"].value, None, EITHER, "huge radius")
@@ -451,8 +456,10 @@ def _code_statistics(rng):
 def _make_retrieval_scorer(rng):
     def names():
         value = rng.choice(
-            [[], ["precision_at_k"], ("recall_at_k", "recall_at_k"), ["unknown"], "unknown", None, 1, [1], [["a"]], {}, b"a",
-             object, ["mean_average_precision", "precision_at_k"], "two\nlines", np.array(["precision_at_k"]), iter("a")]
+            [[], ["precision_at_k"], ("recall_at_k", "recall_at_k"), ["unknown"], "unknown", None, 1, [1], [["a"]],
+             {}, b"a",
+             object, ["mean_average_precision", "precision_at_k"], "two\nlines", np.array(["precision_at_k"]),
+             iter("a")]
         )  # fmt: skip
         return Argument(value, None, EITHER, f"metrics={value!r}")
 
@@ -488,7 +495,8 @@ def _scorer_entry(name, scorer):
     def make(rng):
         estimators = [
             None, object(), "text", skhash.LSH(8), HammingNearestNeighbors(), FunctionTransformer().fit(_train()),
-            make_pipeline(FunctionTransformer(), "passthrough"), HammingNearestNeighbors().fit(_codes_of(rng, 5, 1)), 1, len,
+            make_pipeline(FunctionTransformer(), "passthrough"), HammingNearestNeighbors().fit(_codes_of(rng, 5, 1)),
+            1, len,
         ]  # fmt: skip
         kind = rng.choice(["X", "y", "estimator"])
         arguments = {"estimator": plain(_scored_pipeline()), "X": plain(_train()), "y": plain(_train_labels())}
@@ -561,7 +569,8 @@ _split_entry(
 @entry("skhash.datasets.make_clustered_codes", _SMALL)
 def _make_clustered_codes(rng):
     arguments = {
-        "n_samples": 20, "n_bits": 32, "n_clusters": 2, "n_queries": 3, "radius": 2, "query_radius": 1, "random_state": 0,
+        "n_samples": 20, "n_bits": 32, "n_clusters": 2, "n_queries": 3, "radius": 2, "query_radius": 1,
+        "random_state": 0,
     }  # fmt: skip
     makers = {name: functools.partial(hostile.count, rng, value) for name, value in arguments.items()}
     makers["random_state"] = lambda: hostile.seed(rng)
@@ -576,8 +585,10 @@ def _make_clustered_codes(rng):
 
 def _paths(rng):
     value = rng.choice(
-        ["", "no such folder", "two\nlines", b"bytes", "null\0character", None, 1, -1, 1.5, [], ["a"], object, "x" * 300,
-         "/dev/null", os.devnull, "\ud800", np.str_("none"), len, True, {}, "/proc/self/mem", np.array("a"), "~", "//", "."]
+        ["", "no such folder", "two\nlines", b"bytes", "null\0character", None, 1, -1, 1.5, [], ["a"], object,
+         "x" * 300,
+         "/dev/null", os.devnull, "\ud800", np.str_("none"), len, True, {}, "/proc/self/mem", np.array("a"), "~",
+         "//", "."]
     )  # fmt: skip
     return Argument(value, None, EITHER, f"path {value!r:.40}")
 
@@ -604,8 +615,7 @@ def _load_image_folder(rng):
 
 @functools.cache
 def _folder():
-    folder = tempfile.mkdtemp(prefix="skhash-hardening-")
-    return folder
+    return tempfile.mkdtemp(prefix="skhash-hardening-")
 
 
 def _fetch_entry(name, function):
@@ -717,7 +727,8 @@ def _additional_centers(rng):
 def _nested_codebook(rng):
     def prefixes():
         value = rng.choice(
-            [None, (), (2, 4), [2, 4], 2, "24", (4, 2), (0, 2), (-1,), (2.0, 4.0), (2.5,), ("2",), (True, 2), (None,), {},
+            [None, (), (2, 4), [2, 4], 2, "24", (4, 2), (0, 2), (-1,), (2.0, 4.0), (2.5,), ("2",), (True, 2),
+             (None,), {},
              np.array([2, 4]), (2, 2), ((2, 4),), (10**400,), range(1, 4), iter((2, 4)), b"ab", object]
         )  # fmt: skip
         return Argument(value, None, EITHER, f"prefixes={value!r:.40}")
@@ -799,7 +810,10 @@ def _where(rng):
         made = hostile.no_matrix(rng)
         # None is no restriction, and no ids leave nothing.
         return Argument(
-            made.value, None, EITHER if made.value is None or made.text == "empty list" else REFUSED, made.text
+            made.value,
+            None,
+            EITHER if made.value is None or made.text in ("empty list", "scalar") else REFUSED,
+            made.text,
         )
     if kind == "wrong ids":
         return Argument(
@@ -1037,7 +1051,8 @@ def _remove(rng):
     else:
         value = rng.choice(
             [[1], [0, 0], [-10], [2**63], [2**64], [10**400], [0.0], [True], good + 0.5, good.astype("U3"), good + 0j,
-             good[:, None], [None], good.astype("datetime64[s]"), np.ma.array(good, mask=good > 0), "0", good > 0, np.uint64(2**64 - 1)]
+             good[:, None], [None], good.astype("datetime64[s]"), np.ma.array(good, mask=good > 0), "0", good > 0,
+             np.uint64(2**64 - 1)]
         )  # fmt: skip
         argument = Argument(value, None, REFUSED, "wrong ids")
 
@@ -1087,7 +1102,8 @@ def _shortlist(rng, good):
     held = good.copy()
     held[0, 0] = rng.choice([-1, 12, 2**40, -(2**63)])
     wrong = [held, good + 0.0, good > 0, good.astype("U2"), good + 0j, good[:-1], good[0], good[:, :0], good[..., None],
-             good.astype(np.uint64) + np.uint64(2**63), np.ma.array(good, mask=good > 0), good.astype(object) * 10**30]  # fmt: skip
+             good.astype(np.uint64) + np.uint64(2**63), np.ma.array(good, mask=good > 0),
+             good.astype(object) * 10**30]  # fmt: skip
     return Argument(rng.choice(wrong), None, REFUSED, "wrong shortlist")
 
 
@@ -1117,13 +1133,14 @@ def _rerank_entry(name, queries, database, makers_of):
 
 
 def _dense(argument):
-    """Refuse what only some estimators take; a row beside the shortlist may be anything, as only candidates are read."""
+    """Refuse sparse matrices, which only some estimators take."""
     if argument.text.startswith("sparse"):
         return Argument(argument.value, None, REFUSED, argument.text)
     return argument
 
 
 def _of_database(argument):
+    """Take a row beside the shortlist as it is, as only candidates are read."""
     argument = _dense(argument)
     if argument.text.startswith("dtype"):
         # Queries are rounded to float32 for integers.
@@ -1426,9 +1443,12 @@ def _pipeline_parameters(rng):
     if name == "steps":
         search, hasher = ("search", HammingNearestNeighbors()), ("hash", skhash.LSH(8, random_state=0))
         value = rng.choice(
-            [None, [], [search], [search, hasher], [hasher], (hasher, search), [("hash", None), search], [hasher, search, search],
-             {}, "text", [1], [("a", object()), search], [("a__b", skhash.LSH(8)), search], [hasher, ("search", "passthrough")],
-             [("hash", "passthrough"), search], [hasher, ("search", HammingNearestNeighborsTransformer(2))], [("hash",)]]
+            [None, [], [search], [search, hasher], [hasher], (hasher, search), [("hash", None), search], [hasher,
+             search, search],
+             {}, "text", [1], [("a", object()), search], [("a__b", skhash.LSH(8)), search], [hasher, ("search",
+             "passthrough")],
+             [("hash", "passthrough"), search], [hasher, ("search", HammingNearestNeighborsTransformer(2))],
+              [("hash",)]]
         )  # fmt: skip
         argument = Argument(value, None, EITHER, f"steps={value!r:.60}")
     else:
@@ -1466,7 +1486,8 @@ def _images(rng):
         return Argument(np.ma.array(images, mask=images > 100), None, REFUSED, "masked images")
     if kind == "shape":
         value = rng.choice(
-            [images[0, 0], images[0, 0, 0, 0], images[..., None], images[:0], images[:, :0], images[:, :, :0], images[..., :0],
+            [images[0, 0], images[0, 0, 0, 0], images[..., None], images[:0], images[:, :0], images[:, :, :0],
+             images[..., :0],
              np.concatenate([images, images], axis=3), images.transpose(0, 3, 1, 2)]
         )  # fmt: skip
         return Argument(value, None, EITHER, f"images of shape {value.shape}")
@@ -1481,7 +1502,7 @@ def _images(rng):
     return hostile.no_matrix(rng)
 
 
-@entry("skhash.features.PixelFeatures.fit_transform", _METRIC)
+@entry("skhash.PixelFeatures.fit_transform", _METRIC)
 def _pixel_features(rng):
     name = rng.choice(["X", "X", "X", "image_size", "color", "n_jobs", "on_error"])
     arguments = {"X": plain(np.zeros((2, 4, 4), dtype=np.uint8)), "value": plain(None)}
@@ -1524,7 +1545,7 @@ if HAS_TORCH:
         }
         makers["n_bits"] = lambda: hostile.count(rng, 8)
         made = one_hostile(rng, arguments, makers)
-        if made["query_labels"].text in ("empty list", "labels, empty", "labels, short", "labels, long"):
+        if made["query_labels"].text in ("empty list", "odd object", "labels, empty", "labels, short", "labels, long"):
             # Any number of queries will do.
             made["query_labels"] = Argument(made["query_labels"].value, None, EITHER, made["query_labels"].text)
         return Case(adversarial.center_codes, made, any_result)

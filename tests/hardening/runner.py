@@ -14,7 +14,10 @@ from tests.hardening.worker import JOURNAL, make_case
 
 # A case that takes longer than this hangs; compiling loops for the first time takes a while.
 _SECONDS_TO_HANG = 180.0
+# Importing what the cases are made of takes a while, too.
+_SECONDS_TO_BEGIN = 180.0
 _SECONDS_BETWEEN_LOOKS = 0.5
+_NOT_BEGUN = -1
 
 
 @dataclass
@@ -71,7 +74,7 @@ def _run_worker(module, position, seconds, cases, seconds_to_hang, note):
     with tempfile.TemporaryDirectory(prefix="skhash-hardening-") as folder:
         journal, errors = os.path.join(folder, "journal"), os.path.join(folder, "errors")
         with open(journal, "wb") as file:
-            file.write(JOURNAL.pack(*position, 0, 0, 0, 0))
+            file.write(JOURNAL.pack(*position, _NOT_BEGUN, 0, 0, 0))
         command = [sys.executable, "-m", "tests.hardening.worker", module, journal, "--start", *map(str, position)]
         command += ["--seconds", str(seconds), "--cases", str(min(cases, sys.maxsize))]
         with open(errors, "w") as stderr, open(os.path.join(folder, "found"), "w+") as stdout:
@@ -82,6 +85,8 @@ def _run_worker(module, position, seconds, cases, seconds_to_hang, note):
                 with contextlib.suppress(json.JSONDecodeError):
                     note(json.loads(line))
         numbers = _read(journal)
+        if numbers[3] == _NOT_BEGUN:
+            numbers = (*numbers[:3], 0, 0, 0, 0)
         with open(errors) as stderr:
             last_words = stderr.read()[-3000:]
     end = None
@@ -100,7 +105,7 @@ def _wait(process, journal, seconds_to_hang):
         numbers = _read(journal)
         if numbers != last:
             last, since = numbers, time.monotonic()
-        elif time.monotonic() - since > seconds_to_hang:
+        elif time.monotonic() - since > (_SECONDS_TO_BEGIN if numbers[3] == _NOT_BEGUN else seconds_to_hang):
             process.kill()
             process.wait()
             return True

@@ -48,18 +48,17 @@ def main():
     faulthandler.enable()
     entries = importlib.import_module(arguments.module).ENTRIES
     counts = {"returned": 0, "refused": 0}
-    n_tried = n_unexpected = 0
+    n_unexpected = 0
     with open(arguments.journal, "r+b") as file:
         journal = mmap.mmap(file.fileno(), JOURNAL.size)
     stop = time.monotonic() + arguments.seconds
-    for position in positions(entries, arguments.start):
+    for n_tried, position in enumerate(positions(entries, arguments.start)):
         journal[:] = JOURNAL.pack(*position, n_tried, counts["returned"], counts["refused"], n_unexpected)
         if time.monotonic() > stop or n_tried >= arguments.cases:
             break
         entry = entries[position[1]]
         case = make_case(entry, position[0], position[2])
         outcome, problems = judge(case)
-        n_tried += 1
         counts[outcome] += 1
         if problems:
             n_unexpected += 1

@@ -104,3 +104,10 @@ def test_more_bits_than_the_rank_are_refused():
     rng = np.random.RandomState(0)
     with pytest.raises(ValueError, match="IsotropicHash: n_bits=4 must be <= 3, the rank of the training data"):
         IsotropicHash(4).fit(rng.randn(50, 3) @ rng.randn(3, 10))
+
+
+def test_variances_beyond_single_precision_are_refused_without_a_warning():
+    rows = np.random.default_rng(0).integers(-8, 9, size=(30, 4)).astype(np.float32) * np.float32(1e30)
+    for hasher in (IsotropicHash(2), PCAH(2)):
+        with pytest.raises(ValueError, match="products overflow"):
+            hasher.fit(rows)

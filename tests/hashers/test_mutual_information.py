@@ -162,3 +162,8 @@ def test_one_class_and_constant_features():
     assert alone.transform(QUERY).shape == (400, 1)
     constant = MutualInformationHash(8, random_state=0).fit(np.ones((9, 4)), np.arange(9) % 2)
     assert len(np.unique(constant.transform(np.ones((9, 4))), axis=0)) == 1
+
+
+def test_more_bins_than_memory_are_refused_before_they_are_allocated():
+    with pytest.raises(ValueError, match="histograms of n_bins=1099511627776 need more than"):
+        MutualInformationHash(2, n_bins=2**40, random_state=0).fit(np.eye(30), np.arange(30) % 3)

@@ -60,3 +60,9 @@ def test_equal_rows_are_refused():
 def test_sparse_rows_give_the_projections_of_dense_rows():
     from_sparse = SpectralHash(16).fit(sparse.csr_matrix(DIGITS)).project(sparse.csr_matrix(DIGITS))
     np.testing.assert_allclose(from_sparse, SpectralHash(16).fit(DIGITS).project(DIGITS), atol=1e-7)
+
+
+def test_ranges_beyond_single_precision_are_refused_without_a_warning():
+    rows = np.random.default_rng(0).integers(-8, 9, size=(30, 4)).astype(np.float32) * (np.finfo(np.float32).max / 16)
+    with pytest.raises(ValueError, match="products overflow"):
+        SpectralHash(2).fit(rows)

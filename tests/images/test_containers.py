@@ -86,3 +86,10 @@ def test_kinds_of_items_are_told_apart():
     assert image_path(pathlib.Path("a") / "b.png") == str(pathlib.Path("a") / "b.png")
     assert image_path("a.png") == "a.png"
     assert image_path(image) is None
+
+
+def test_masked_pixels_are_refused():
+    images = np.ma.array(np.zeros((2, 4, 4), dtype=np.uint8), mask=np.eye(4, dtype=bool)[None].repeat(2, axis=0))
+    for container in (images, list(images)):
+        with pytest.raises(ValueError, match="values are masked"):
+            check_images(container, name="reader")

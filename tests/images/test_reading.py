@@ -156,3 +156,21 @@ def test_progress_goes_to_stderr_only_when_verbose(photos, capsys):
     assert "12/12" in output.err
     assert "image/s" in output.err
     assert output.out == ""
+
+
+@pytest.mark.parametrize("n_jobs", [float("nan"), 0.5, "1", True])
+def test_numbers_of_threads_that_are_no_integers_do_not_hang(n_jobs):
+    """With NaN no thread was ever started, and all waited for ever."""
+    with pytest.raises(TypeError, match=r"^find_unreadable_images: n_jobs="):
+        find_unreadable_images(["no_such_file.png"], n_jobs=n_jobs)
+
+
+def test_images_larger_than_memory_are_refused_before_they_are_allocated():
+    images = np.zeros((2, 4, 4), dtype=np.uint8)
+    with pytest.raises(ValueError, match="image_size=1048576 need more than the"):
+        PixelFeatures(image_size=2**20).fit(images).transform(np.repeat(images, 50, axis=0))
+
+
+def test_sizes_in_small_integers_of_numpy_do_not_overflow():
+    """32 times 32 is 0 in 8 bits."""
+    assert PixelFeatures(image_size=np.uint8(32)).fit_transform(np.zeros((2, 4, 4), dtype=np.uint8)).shape == (2, 1024)

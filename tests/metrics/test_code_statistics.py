@@ -89,3 +89,9 @@ def test_misuse_is_named_in_one_line(codes, parameters, message):
         code_statistics(codes, **parameters)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("code_statistics: ")
+
+
+def test_lengths_that_are_no_integers_are_refused_in_one_line():
+    with pytest.raises(TypeError, match="n_bits must be an integer") as raised:
+        code_statistics([[1], [2]], n_bits=np.ones((2, 2)), projections=np.ones((2, 8)))
+    assert "\n" not in str(raised.value)

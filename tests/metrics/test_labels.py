@@ -131,3 +131,17 @@ def test_labels_of_a_database_pass_as_an_array(labels):
 
 def test_a_string_of_minus_one_is_a_class():
     assert levels(["-1"], ["-1", "0"]).tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], [[0, 1], [1, 0], [1, 1]]])
+def test_masked_labels_are_refused(labels):
+    mask = np.zeros(np.shape(labels), dtype=bool)
+    mask[0] = True
+    with pytest.raises(ValueError, match="y holds missing values"):
+        check_labels(np.ma.array(labels, mask=mask), 3, name="y")
+
+
+def test_numbers_beside_strings_stay_numbers():
+    """NumPy made "1" of the number, which then was relevant to the string."""
+    relevance = relevance_from_labels(["1", 1], ["1", 1], 2, 2)
+    assert_array_equal(relevance.levels(slice(None), slice(None)), [[1, 0], [0, 1]])

@@ -87,3 +87,10 @@ def test_wrong_code_length_is_refused(problem):
         precision_recall_by_radius(*problem, n_bits=20)
     with pytest.raises(ValueError, match="padding bit"):
         precision_recall_by_radius(*problem, n_bits=9)
+
+
+def test_largest_radius_of_a_small_integer_is_no_empty_ball():
+    """255 + 1 is 0 in 8 bits."""
+    codes, labels = np.arange(6, dtype=np.uint8)[:, None], np.arange(6) % 2
+    expected = precision_within_radius(codes, None, labels, radius=255)
+    assert precision_within_radius(codes, None, labels, radius=np.uint8(255)) == expected > 0

@@ -63,3 +63,11 @@ def test_leave_one_out_does_not_count_the_query():
     with pytest.warns(UserWarning, match=r"1 of 3 queries \(first: 1\) have no relevant item"):
         assert precision_at_k([[0], [0], [1]], None, ["a", "b", "a"], k=1) == pytest.approx((0 + 0 + 1 / 2) / 3)
     assert recall_at_k([[0], [1], [3]], None, ["a", "a", "a"], k=2) == 1.0
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint64])
+def test_k_in_integers_of_numpy_is_as_good(dtype):
+    """Unsigned numbers made indices of floats, small ones overflowed."""
+    codes, labels = np.arange(9, dtype=np.uint8)[:, None], np.arange(9) % 2
+    for metric in (precision_at_k, recall_at_k):
+        assert metric(codes, None, labels, k=dtype(3)) == metric(codes, None, labels, k=3)

@@ -274,3 +274,33 @@ def test_unfitted_use_says_so(method):
     arguments = {"score": ([[1]], [1]), "remove": ([1],)}.get(method, ([[1]],))
     with pytest.raises(NotFittedError, match="HammingNearestNeighbors"):
         getattr(HammingNearestNeighbors(), method)(*arguments)
+
+
+def test_masked_ids_and_places_are_refused():
+    codes, masked = np.arange(4, dtype=np.uint8)[:, None], np.ma.array([0, 1, 2, 3], mask=[True, False, False, False])
+    search = HammingNearestNeighbors(1)
+    with pytest.raises(ValueError, match="ids: 1 values are masked"):
+        search.fit(codes, ids=masked)
+    search.fit(codes)
+    for call in (lambda: search.remove(masked), lambda: search.kneighbors(codes, where=masked)):
+        with pytest.raises(ValueError, match="1 values are masked"):
+            call()
+    assert search.n_samples_fit_ == 4
+
+
+@pytest.mark.parametrize("radius", [10**400, 2**64, np.float16(3), np.inf])
+def test_radii_that_no_float_holds_find_all(radius):
+    """An integer was made a float, or a float of 16 bits compared with what it does not hold."""
+    search = HammingNearestNeighbors().fit([[0], [7], [255]])
+    n_found = 2 if radius == 3 else 3
+    for algorithm in ("brute", "auto"):
+        ids = search.set_params(algorithm=algorithm).radius_neighbors([[0]], radius=radius, return_distance=False)
+        assert len(ids[0]) == n_found
+
+
+def test_modes_in_arrays_are_refused():
+    search = HammingNearestNeighbors().fit([[0], [7], [255]])
+    for mode in (np.array(["distance"]), "x" * 1000):
+        with pytest.raises(ValueError, match="mode=") as raised:
+            search.radius_neighbors_graph([[0]], mode=mode)
+        assert len(str(raised.value)) < 200

@@ -298,3 +298,20 @@ def test_bad_input_is_refused_in_one_line(call, error, message):
 def test_sparse_vectors_are_refused():
     with pytest.raises(ValueError, match="rerank_float: database_vectors are sparse"):
         rerank_float(QUERIES, sparse.csr_matrix(VECTORS), SHORTLIST)
+
+
+def test_masked_shortlists_and_vectors_are_refused():
+    vectors, shortlist = np.eye(3), np.array([[0, 1], [1, 2]])
+    for changed in (0, 2):
+        arguments = [vectors[:2], vectors, shortlist]
+        arguments[changed] = np.ma.array(arguments[changed], mask=arguments[changed] == 1)
+        with pytest.raises(ValueError, match="values are masked"):
+            rerank_float(*arguments)
+
+
+def test_long_doubles_beyond_doubles_are_refused_without_a_warning():
+    vectors = np.eye(3, dtype=np.longdouble)
+    vectors[1, 1] = np.finfo(np.longdouble).max
+    if vectors[1, 1] > np.finfo(np.float64).max:
+        with pytest.raises(ValueError, match="the distance of query 0 to row 1 of the database is inf"):
+            rerank_float(np.eye(3)[:1], vectors, [[0, 1]])

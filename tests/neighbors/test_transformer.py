@@ -79,3 +79,16 @@ def test_other_graph_estimators_run():
 def test_more_neighbours_than_codes_are_refused():
     with pytest.raises(ValueError, match="HammingNearestNeighborsTransformer: n_neighbors=5 must be <= 4 for 5"):
         HammingNearestNeighborsTransformer(n_neighbors=5).fit(CODES[:5]).transform(CODES[:5])
+
+
+def test_no_codes_are_not_the_training_codes():
+    """None gave the graph of the database, each code without itself."""
+    transformer = HammingNearestNeighborsTransformer(1).fit([[0], [1], [3]])
+    with pytest.raises(TypeError, match="codes are None"):
+        transformer.transform(None)
+
+
+def test_huge_unsigned_numbers_of_neighbors_do_not_wrap_around():
+    transformer = HammingNearestNeighborsTransformer(np.uint64(2**64 - 1)).fit([[0], [1], [3]])
+    with pytest.raises(ValueError, match="n_neighbors=18446744073709551615 must be <= 2"):
+        transformer.transform([[0]])
