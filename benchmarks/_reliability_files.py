@@ -4,6 +4,7 @@ Each try damages a sound file in one way, writes it, and opens it in each way th
 with a limit on memory and on time, so that one that brings the process down is counted, and the rest goes on.
 """
 
+import faulthandler
 import json
 import mmap
 import os
@@ -602,6 +603,7 @@ class _Tries:
 
     def _run_child(self):
         limit_memory()
+        faulthandler.disable()
         # What libraries print about files that they refuse.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         warnings.simplefilter("ignore")
