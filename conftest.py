@@ -11,7 +11,12 @@ HAS_PEERS = {name: find_spec(name) is not None for name in ("faiss", "usearch", 
 # Modules that cannot even be imported, or whose every example needs the package.
 collect_ignore_glob = []
 if not HAS_TORCH:
-    collect_ignore_glob += ["skhash/_backbones.py", "skhash/features/_cnn*.py", "skhash/deep/*.py"]
+    collect_ignore_glob += [
+        "skhash/_backbones.py",
+        "skhash/features/_cnn*.py",
+        "skhash/deep/*.py",
+        "skhash/persistence/_torch_*.py",
+    ]
 if not HAS_PILLOW:
     collect_ignore_glob += ["skhash/_images/*.py", "skhash/features/*.py"]
 if not HAS_MATPLOTLIB:

@@ -92,7 +92,7 @@ class Kind:
     name : str
         Of the table.
 
-    datas : pair of bytes
+    payloads : pair of bytes
         Sound files; the first is the one that is damaged.
 
     ways : dict of str to callable
@@ -111,13 +111,13 @@ class Kind:
         A sound file that the damaged one, with ".log" after its name, belongs to.
     """
 
-    def __init__(self, name, datas, ways, *, n_header, hostile, refusals=(Exception,), beside=None):
-        self.name, self.datas, self.ways, self.n_header = name, datas, ways, n_header
+    def __init__(self, name, payloads, ways, *, n_header, hostile, refusals=(Exception,), beside=None):
+        self.name, self.payloads, self.ways, self.n_header = name, payloads, ways, n_header
         self.hostile, self.refusals, self.beside = hostile, refusals, beside
 
     def damaged(self, fault, rng):
         """Damage the file; None if that changed nothing."""
-        data, other = self.datas
+        data, other = self.payloads
         for _ in range(N_ATTEMPTS):
             if fault == "truncated":
                 found = data[: rng.integers(len(data))]
@@ -135,7 +135,7 @@ class Kind:
                 found[place : place + n_bytes] = bytes(len(found[place : place + n_bytes]))
             else:
                 found = self.hostile(rng, data)
-            if found is not None and bytes(found) not in self.datas:
+            if found is not None and bytes(found) not in self.payloads:
                 return bytes(found)
         return None
 
@@ -329,12 +329,12 @@ def _pipeline(seed):
 
 
 def _container_kind(name, estimators, answer):
-    datas = tuple(map(_file_of, estimators))
+    payloads = tuple(map(_file_of, estimators))
     return Kind(
         name,
-        datas,
+        payloads,
         _ways(answer),
-        n_header=_header_of_container(datas[0]),
+        n_header=_header_of_container(payloads[0]),
         hostile=_hostile_container,
         refusals=(FileFormatError,),
     )
@@ -443,8 +443,8 @@ def _faiss_kind(name, make, n_codes):
         index.add(_codes(seed, n_codes))
         faiss.write_index_binary(index, os.fspath(path))
 
-    datas = tuple(_with_file(lambda path, seed=seed: save(path, seed)) for seed in (0, 1))
-    return Kind(name, datas, {"read": _answer_of_faiss}, n_header=64, hostile=_hostile_bytes)
+    payloads = tuple(_with_file(lambda path, seed=seed: save(path, seed)) for seed in (0, 1))
+    return Kind(name, payloads, {"read": _answer_of_faiss}, n_header=64, hostile=_hostile_bytes)
 
 
 def _usearch_kind():
@@ -459,8 +459,8 @@ def _usearch_kind():
         matches = Index.restore(os.fspath(path)).search(_codes(9, 5), 5)
         return matches.keys.tobytes() + matches.distances.tobytes()
 
-    datas = tuple(_with_file(lambda path, seed=seed: save(path, seed)) for seed in (0, 1))
-    return Kind("usearch", datas, {"restore": answer}, n_header=64, hostile=_hostile_bytes)
+    payloads = tuple(_with_file(lambda path, seed=seed: save(path, seed)) for seed in (0, 1))
+    return Kind("usearch", payloads, {"restore": answer}, n_header=64, hostile=_hostile_bytes)
 
 
 def _npy_kind():
@@ -472,17 +472,17 @@ def _npy_kind():
         found = np.load(path)
         return str(found.shape).encode() + found.tobytes()
 
-    datas = tuple(_with_file(lambda path, seed=seed: save(path, seed)) for seed in (0, 1))
-    return Kind("np.save", datas, {"load": answer}, n_header=128, hostile=_hostile_npy)
+    payloads = tuple(_with_file(lambda path, seed=seed: save(path, seed)) for seed in (0, 1))
+    return Kind("np.save", payloads, {"load": answer}, n_header=128, hostile=_hostile_npy)
 
 
 def _joblib_kind():
-    datas = tuple(
+    payloads = tuple(
         _with_file(lambda path, seed=seed: joblib.dump(ITQ(8, random_state=0).fit(_rows(seed)), path))
         for seed in (0, 1)
     )
     answer = {"load": lambda path: _answer_of_hasher(joblib.load(path))}
-    return Kind("joblib.dump", datas, answer, n_header=128, hostile=_hostile_bytes)
+    return Kind("joblib.dump", payloads, answer, n_header=128, hostile=_hostile_bytes)
 
 
 def peer_kinds():
@@ -549,8 +549,8 @@ class _Tries:
         self._kind, self._fault, self._n, self._seed = kind, fault, n, random_state
         self._base = folder / "file"
         self._path = Path(f"{self._base}.log") if kind.beside is not None else self._base
-        self._base.write_bytes(kind.beside if kind.beside is not None else kind.datas[0])
-        self._path.write_bytes(kind.datas[0])
+        self._base.write_bytes(kind.beside if kind.beside is not None else kind.payloads[0])
+        self._path.write_bytes(kind.payloads[0])
         self._expected = {name: way(self._base) for name, way in kind.ways.items()}
         self._shared = mmap.mmap(-1, 2**16)
         self._numbers = np.frombuffer(self._shared, dtype=np.int64, count=2 + len(kind.ways) * len(OUTCOMES))

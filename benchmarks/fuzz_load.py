@@ -43,7 +43,7 @@ def seeds():
 
     Returns
     -------
-    datas : list of bytes
+    payloads : list of bytes
         Files, and the logs of the index that `base_of_log` makes.
     """
     from sklearn.decomposition import PCA
@@ -89,12 +89,12 @@ def seeds():
             skhash.DeepSupervisedHasher(4, loss="csq", network="linear", **settings).fit(X, y),
             skhash.DeepSupervisedHasher(4, network="mlp", **settings).fit(X, y),
         ]
-    datas = []
+    payloads = []
     for estimator in estimators:
         file = io.BytesIO()
         skhash.save(estimator, file)
-        datas.append(file.getvalue())
-    return datas
+        payloads.append(file.getvalue())
+    return payloads
 
 
 def seeds_of_logs(folder):

@@ -1,7 +1,8 @@
 """Memory that calls need beside their input and their result, against the ceilings that the documentation states.
 
-    OMP_NUM_THREADS=1 python benchmarks/memory_ceilings.py [--rows 200000] [--features 256] [--bits 64] [--codes 10000000]
-        [--code-bits 128] [--queries 64] [--only fit kneighbors ...] [--folder DIR] [--output FILE.json]
+    OMP_NUM_THREADS=1 python benchmarks/memory_ceilings.py [--rows 200000] [--features 256] [--bits 64]
+        [--codes 10000000] [--code-bits 128] [--queries 64] [--only fit "search map" ...]
+        [--folder DIR] [--output FILE.json]
 
 Linux only. Every row is a process of its own, which makes its input, calls the same once on a small input (compiled
 loops are then ready), gives freed memory back, and calls. Features and codes lie in files of the folder, which are

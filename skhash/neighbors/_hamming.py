@@ -33,20 +33,22 @@ class _Database(NamedTuple):
     def rows_of(self, ids, *, owner):
         return rows_of_ids(ids, self.ids, self.engine.n_samples, owner=owner)
 
+    def all_ids(self):
+        return np.arange(self.engine.n_samples) if self.ids is None else np.asarray(self.ids)
+
+    def all_labels(self):
+        return None if self.labels is None else np.asarray(self.labels)
+
     def extended(self, codes, ids, labels):
         """Return a database with more codes; `ids` of None are the numbers of their rows."""
-        all_ids, all_labels = self.ids, self.labels
-        if ids is not None:
-            all_ids = np.concatenate([self.ids_of(np.arange(self.engine.n_samples)), ids])
-        if labels is not None:
-            all_labels = np.concatenate([all_labels, labels])
-        return _Database(self.engine.extended(codes), all_ids, all_labels)
+        ids = self.ids if ids is None else np.concatenate([self.all_ids(), ids])
+        labels = self.labels if labels is None else np.concatenate([self.all_labels(), labels])
+        return _Database(self.engine.extended(codes), ids, labels)
 
     def without(self, rows):
         """Return a database with fewer codes."""
-        ids = np.delete(self.ids_of(np.arange(self.engine.n_samples)), rows)
-        labels = None if self.labels is None else np.delete(self.labels, rows, axis=0)
-        return _Database(self.engine.without(rows), ids, labels)
+        labels = None if self.labels is None else np.delete(self.all_labels(), rows, axis=0)
+        return _Database(self.engine.without(rows), np.delete(self.all_ids(), rows), labels)
 
 
 class HammingNearestNeighbors(BaseEstimator):
@@ -403,13 +405,11 @@ class HammingNearestNeighbors(BaseEstimator):
 
     @property
     def labels_(self):
-        labels = self._checked_database().labels
-        return None if labels is None else np.asarray(labels)
+        return self._checked_database().all_labels()
 
     @property
     def ids_(self):
-        engine, ids, _ = self._checked_database()
-        return np.arange(engine.n_samples) if ids is None else np.asarray(ids)
+        return self._checked_database().all_ids()
 
     @property
     def n_samples_fit_(self):

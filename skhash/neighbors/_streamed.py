@@ -50,6 +50,8 @@ class StreamedIndex:
             for start, index, piece_rows in self._pieces(rows, part, n_parts):
                 n_found = min(n_neighbors, index.n_samples if piece_rows is None else len(piece_rows))
                 distances, positions = index.nearest(query_codes, n_found, piece_rows)
+                # Gone before the next one is made.
+                del index, piece_rows
                 found = (distances, positions + start)
                 nearest = found if nearest is None else merge_nearest([nearest, found], n_neighbors)
             return nearest
@@ -62,6 +64,7 @@ class StreamedIndex:
         room, pieces = RoomForHits(), []
         for start, index, piece_rows in self._pieces(rows, 0, 1):
             counts, distances, positions = index.within_radius(query_codes, radius, piece_rows)
+            del index, piece_rows
             if len(positions):
                 room.take(len(positions))
                 positions += start

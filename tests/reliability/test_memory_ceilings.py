@@ -16,7 +16,7 @@ from skhash.codes import pack_bits
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"),
-    reason="the limit on private memory and the reading of what is used are Linux's",
+    reason="the limit and the reading of what is used are Linux's",
 )
 
 MIB = 2**20
