@@ -69,11 +69,11 @@ def test_files_put_together_again_are_sound(module):
     file = io.BytesIO()
     hasher = skhash.LSH(8, random_state=0).fit(np.eye(5))
     skhash.save(hasher, file)
-    manifest, entries, payload = files.unpacked(file.getvalue())
-    loaded = skhash.load(io.BytesIO(files.packed(manifest, entries, payload)))
+    manifest, entries, payload, n_table = files.unpacked(file.getvalue())
+    loaded = skhash.load(io.BytesIO(files.packed(manifest, entries, payload, n_table)))
     np.testing.assert_array_equal(loaded.transform(np.eye(5)), hasher.transform(np.eye(5)))
     with pytest.raises(FileFormatError):
-        skhash.load(io.BytesIO(files.packed(manifest, entries, payload, lengths={"manifest": 2**40})))
+        skhash.load(io.BytesIO(files.packed(manifest, entries, payload, n_table, lengths={"manifest": 2**40})))
 
 
 def test_changed_files_get_past_the_checksums(module):
