@@ -339,7 +339,7 @@ def _pipeline(seed):
 
 
 def _container_kind(name, estimators, answer):
-    payloads = tuple(map(_file_of, estimators))
+    payloads = tuple(_file_of(estimator, seed) for seed, estimator in enumerate(estimators))
     return Kind(
         name,
         payloads,
