@@ -14,6 +14,7 @@ import pytest
 import sklearn
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
@@ -546,6 +547,16 @@ def test_no_class_that_a_file_may_name_unpickles_what_it_is_given():
             owners = {owner for owner in cls.__mro__ if "__setstate__" in vars(owner)}
             # Where torch's own is inherited, it makes no object of bytes, either.
             assert {owner for owner in owners if not owner.__module__.startswith("torch.")} <= harmless, name
+
+
+@pytest.mark.parametrize("n_threads", [-5, 0, 2**31 - 1, "x", None])
+def test_numbers_of_threads_that_end_the_process_are_refused(n_threads):
+    clusters = KMeans(2, n_init=1, random_state=0).fit(X[:50])
+    pipeline = Pipeline([("clusters", clusters)])
+    assert saved_and_loaded(pipeline).predict(X[:5]).tolist() == pipeline.predict(X[:5]).tolist()
+    clusters._n_threads = n_threads
+    with pytest.raises(FileFormatError, match="number of threads"):
+        saved_and_loaded(pipeline)
 
 
 def test_unaltered_files_are_loaded():
