@@ -272,14 +272,16 @@ def _changed_bytes(data, rng):
 
 def _changed_list_of_tensors(data, rng):
     """Change the list of tensors, or lengths and versions of the head, which `write_container` would not write."""
-    manifest, entries, payload = unpacked(data)
+    manifest, entries, payload, n_table = unpacked(data)
     sizes = (0, 1, 8, 64, -1, 2**31, 2**40, 2**62, 2**63, 1.5, None, "1", [1])
     what = rng.integers(4)
     if what == 0:
         name = ("manifest", "section", "list")[rng.integers(3)]
-        return packed(manifest, entries, payload, lengths={name: int(rng.integers(2**32))})
+        return packed(manifest, entries, payload, n_table, lengths={name: int(rng.integers(2**32))})
     if what == 1:
-        return packed(manifest, entries, payload, version=tuple(int(n) for n in rng.choice([0, 1, 2, 2**32 - 1], 2)))
+        return packed(
+            manifest, entries, payload, n_table, version=tuple(int(n) for n in rng.choice([0, 1, 2, 2**32 - 1], 2))
+        )
     entry = entries[list(entries)[rng.integers(len(entries))]]
     if what == 2:
         entry["dtype"] = ("U8", "F64", "BOOL", "I64", "F32", "BF16", 1)[rng.integers(7)]
@@ -287,7 +289,7 @@ def _changed_list_of_tensors(data, rng):
         field = ("shape", "data_offsets")[rng.integers(2)]
         place = rng.integers(1 + len(entry[field]))
         entry[field][place : place + 1] = [sizes[rng.integers(len(sizes))]]
-    return packed(manifest, entries, payload)
+    return packed(manifest, entries, payload, n_table)
 
 
 # Logs

@@ -4,6 +4,7 @@ Each try damages a sound file in one way, writes it, and opens it in each way th
 with a limit on memory and on time, so that one that brings the process down is counted, and the rest goes on.
 """
 
+import faulthandler
 import json
 import mmap
 import os
@@ -150,10 +151,11 @@ def _codes(seed, n_codes, n_bytes=8):
     return np.random.default_rng(seed).integers(256, size=(n_codes, n_bytes), dtype=np.uint8)
 
 
-def _file_of(estimator):
+def _file_of(estimator, seed):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "file")
-        skhash.save(estimator, path)
+        # Manifests of the same length that differ, as those of two days do.
+        skhash.save(estimator, path, card={"Data": f"rows of seed {seed}"})
         return path.read_bytes()
 
 
@@ -198,15 +200,20 @@ def unpacked(data):
         The manifest and the list of tensors.
 
     payload : bytes
-        Bytes of the tensors.
+        Bytes of the tensors, but the checksum of the table of checksums at their end.
+
+    n_table : int
+        Bytes of that table.
     """
     manifest_bytes = struct.unpack_from("<Q", data, 16)[0]
     section = 40 + manifest_bytes + -(40 + manifest_bytes) % 64
     stop = _header_of_container(data)
-    return json.loads(data[40 : 40 + manifest_bytes]), json.loads(data[section + 8 : stop]), data[stop:]
+    entries = json.loads(data[section + 8 : stop])
+    n_table = 4 * entries["#checksums"]["shape"][0] - 4
+    return json.loads(data[40 : 40 + manifest_bytes]), entries, data[stop:-4], n_table
 
 
-def packed(manifest, entries, payload, *, lengths=(), version=(1, 1)):
+def packed(manifest, entries, payload, n_table, *, lengths=(), version=(1, 1)):
     """Put a file of skhash together, all checksums of its headers right.
 
     Parameters
@@ -215,7 +222,10 @@ def packed(manifest, entries, payload, *, lengths=(), version=(1, 1)):
         As of `unpacked`; bytes are written as they are.
 
     payload : bytes
-        Bytes of the tensors.
+        As of `unpacked`.
+
+    n_table : int
+        As of `unpacked`.
 
     lengths : dict of str to int
         Lengths that are not what they should be: "manifest", "section", "list".
@@ -239,11 +249,12 @@ def packed(manifest, entries, payload, *, lengths=(), version=(1, 1)):
         b"\x89SKHASH\n",
         *version,
         lengths.get("manifest", len(manifest)) % 2**64,
-        lengths.get("section", len(header) + len(payload)) % 2**64,
+        lengths.get("section", len(header) + len(payload) + 4) % 2**64,
         zlib.crc32(manifest),
     )
     text = head + struct.pack("<I", zlib.crc32(head)) + manifest
-    return text + bytes(-len(text) % 64) + header + payload
+    table_crc = zlib.crc32(payload[len(payload) - n_table :], zlib.crc32(manifest))
+    return text + bytes(-len(text) % 64) + header + payload + struct.pack("<I", table_crc)
 
 
 def _hostile_number(rng, true):
@@ -254,14 +265,14 @@ def _hostile_number(rng, true):
 
 
 def _hostile_container(rng, data):
-    manifest, entries, payload = unpacked(data)
+    manifest, entries, payload, n_table = unpacked(data)
     what = rng.integers(5)
     if what == 0:
         name = ("manifest", "section", "list")[rng.integers(3)]
         n_header = _header_of_container(data)
         manifest_bytes, section_bytes = struct.unpack_from("<QQ", data, 16)
         true = {"manifest": manifest_bytes, "section": section_bytes, "list": n_header - len(data) + section_bytes - 8}
-        return packed(manifest, entries, payload, lengths={name: _hostile_number(rng, true[name])})
+        return packed(manifest, entries, payload, n_table, lengths={name: _hostile_number(rng, true[name])})
     names = [name for name in entries if np.prod(entries[name]["shape"])]
     entry = entries[names[rng.integers(len(names))]]
     if what == 1:
@@ -281,7 +292,7 @@ def _hostile_container(rng, data):
     else:
         shift = int(rng.choice([-64, -8, -1, 1, 8, 64, 4096, 2**31, 2**40]))
         entry["data_offsets"] = [offset + shift for offset in entry["data_offsets"]]
-    return packed(manifest, entries, payload)
+    return packed(manifest, entries, payload, n_table)
 
 
 def _hostile_log(rng, data):
@@ -328,7 +339,7 @@ def _pipeline(seed):
 
 
 def _container_kind(name, estimators, answer):
-    payloads = tuple(map(_file_of, estimators))
+    payloads = tuple(_file_of(estimator, seed) for seed, estimator in enumerate(estimators))
     return Kind(
         name,
         payloads,
@@ -602,6 +613,7 @@ class _Tries:
 
     def _run_child(self):
         limit_memory()
+        faulthandler.disable()
         # What libraries print about files that they refuse.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         warnings.simplefilter("ignore")

@@ -4,7 +4,7 @@
 
 Sound files of many kinds are changed in what they say, their checksums are computed anew, and each is inspected,
 loaded, and, if it is accepted, used. Inputs that reach new code are kept and changed further. A defect is any exception
-of inspecting and loading but `FileFormatError`, and a crash, more than 1 GiB of further memory or more than 20 seconds
+of inspecting and loading but `FileFormatError`, and a crash, more than 1 GiB of further memory or more than 30 seconds
 of all three. The status is 1 if there was one; the inputs are written to the folder of findings.
 
 The engine is atheris (``pip install atheris``), or by default, where that is not installed, a loop of its own that is
@@ -31,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
-SECONDS_A_FILE = 20
+SECONDS_A_FILE = 30
 SHARE_FROM_SEEDS = 0.5
 # Runs, accepted, refused, whether a file is being loaded (1) or used (2).
 N_COUNTS = 8
@@ -135,6 +135,8 @@ class Target:
         counts = os.open(Path(folder, "counts"), os.O_RDWR | os.O_CREAT)
         os.ftruncate(counts, 8 * N_COUNTS)
         self.counts = np.frombuffer(mmap.mmap(counts, 8 * N_COUNTS), dtype=np.int64)
+        # Seeds may wait for compiled loops.
+        self.seconds = 0
         self._known = {path.name for path in self.folder.glob("finding-*")}
         rng = np.random.default_rng(2)
         self._rows = (rng.normal(size=(3, 64)), rng.integers(256, size=(3, 64), dtype=np.uint8))
@@ -149,7 +151,7 @@ class Target:
         index = self._indexes.get(data[16:32], self._path) if is_log else self._path
         path = Path(f"{index}.log") if is_log else self._path
         path.write_bytes(data)
-        signal.alarm(SECONDS_A_FILE)
+        signal.alarm(self.seconds)
         estimators = []
         try:
             for read in (
@@ -222,6 +224,7 @@ def work(folder, engine, seconds, random_state):
         target(data)
     limit_memory()
     signal.signal(signal.SIGALRM, _too_slow)
+    target.seconds = SECONDS_A_FILE
     if engine == "trace":
         _trace(target, mutator, corpus, seconds, random_state)
         return

@@ -10,6 +10,9 @@ from ..neighbors._hamming import _Database
 from ..neighbors._stored_vectors import StoredVectors
 from ..pipeline import RetrievalPipeline, _KeptFeatures
 
+# OpenMP ends the process where it is asked for a number of threads that cannot be.
+_MOST_THREADS = 2**16
+
 
 def check_state(name, state, error):
     """Check the attributes of an object before it is made of them.
@@ -142,6 +145,9 @@ def _check_compiled_of_sklearn(estimator, error):
         matrix = getattr(estimator, attribute, None)
         if matrix is not None and (getattr(matrix, "ndim", 0) != 2 or matrix.shape[1] != n_features):
             raise error(f"has a {name} whose {attribute} is no matrix of {n_features} columns")
+    n_threads = getattr(estimator, "_n_threads", 1)
+    if not _is_count(n_threads) or not 1 <= n_threads <= _MOST_THREADS:
+        raise error(f"has a {name} on another number of threads than 1 to {_MOST_THREADS}")
     y, classes = getattr(estimator, "_y", None), getattr(estimator, "classes_", None)
     if y is None:
         return

@@ -157,7 +157,8 @@ def write_container(target, manifest, arrays):
             checksums.append(_write_blocks(file, data))
             _write(file, bytes(padding))
         table = np.concatenate([*checksums, np.empty(0, dtype="<u4")]).tobytes()
-        _write(file, table + _CRC.pack(zlib.crc32(table)))
+        # Starts with that of the manifest, so that no manifest passes for that of other tensors.
+        _write(file, table + _CRC.pack(zlib.crc32(table, zlib.crc32(text))))
 
 
 def _storable(name, array):
@@ -300,7 +301,7 @@ class Container:
         self.manifest = parse_json(text, what=f"{name}: the manifest")
         header, data = self._read_section_header(section, section_bytes)
         self.tensors = self._place_tensors(header, data, section + section_bytes)
-        self._checksums = self._read_checksums(self.tensors.pop(_CHECKSUMS))
+        self._checksums = self._read_checksums(self.tensors.pop(_CHECKSUMS), manifest_crc)
         self.fingerprint = f"{manifest_crc:08x}{self._checksums[-1]:08x}"
 
     def __enter__(self):
@@ -491,14 +492,14 @@ class Container:
             raise FileFormatError(f"{what} of {n_bytes} bytes has the offsets {shown(offsets)}, which cannot be.")
         return name, offsets[0], n_bytes, _DTYPES[dtype], tuple(shape)
 
-    def _read_checksums(self, tensor):
-        """Read the table of checksums, which ends with its own."""
+    def _read_checksums(self, tensor, manifest_crc):
+        """Read the table of checksums, which ends with its own, to which that of the manifest belongs."""
         if tensor.dtype != np.dtype("<u4") or tensor.shape != (tensor.first_block + 1,):
             raise FileFormatError(
                 f"{self.name}: has {shown(tensor.shape)} checksums for {tensor.first_block} blocks, which cannot be."
             )
         table = np.frombuffer(self._bytes(tensor.offset, tensor.nbytes), dtype="<u4")
-        if zlib.crc32(table[:-1].tobytes()) != table[-1]:
+        if zlib.crc32(table[:-1].tobytes(), manifest_crc) != table[-1]:
             raise self._corrupt("table of checksums")
         return table
 

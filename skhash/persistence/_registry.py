@@ -1,5 +1,6 @@
 """The classes and functions that a file may name. A name that is not listed here leads nowhere."""
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -183,7 +184,11 @@ def _class_in_sklearn(name):
     for module in _SKLEARN_MODULES:
         if module == module_name and class_name in _SOME_OF_SKLEARN.get(module, {class_name}):
             public = importlib.import_module(module)
-            found = getattr(public, class_name, None) if class_name in getattr(public, "__all__", ()) else None
+            found = None
+            if class_name in getattr(public, "__all__", ()):
+                # Experimental ones raise ImportError until they are enabled.
+                with contextlib.suppress(AttributeError, ImportError):
+                    found = getattr(public, class_name)
             is_splitter = module == "sklearn.model_selection" and class_name in _SPLITTERS
             if inspect.isclass(found) and (is_splitter or issubclass(found, BaseEstimator)):
                 return found

@@ -39,8 +39,9 @@ def by_hand(manifest, header, body, *, version=1, oldest_reader=1, lengths=()):
     """Put a file together from texts, with sound checksums."""
     lengths = dict(lengths)
     header += b" " * (-(8 + len(header)) % 64)
-    section = struct.pack("<Q", lengths.get("header", len(header))) + header + body
-    manifest = manifest.replace(b"HEADER_CRC", str(zlib.crc32(section[: 8 + len(header)])).encode())
+    section = struct.pack("<Q", lengths.get("header", len(header))) + header
+    manifest = manifest.replace(b"HEADER_CRC", str(zlib.crc32(section)).encode())
+    section += body(zlib.crc32(manifest)) if callable(body) else body
     head = b"\x89SKHASH\n" + struct.pack(
         "<IIQQI",
         version,
@@ -53,9 +54,10 @@ def by_hand(manifest, header, body, *, version=1, oldest_reader=1, lengths=()):
     return file + bytes(-len(file) % 64) + section
 
 
-def table(*blocks):
+def table(*blocks, before=b""):
+    """The checksums of blocks, whose own starts with that of the manifest; and bytes before them."""
     sums = b"".join(struct.pack("<I", zlib.crc32(block)) for block in blocks)
-    return sums + struct.pack("<I", zlib.crc32(sums))
+    return lambda manifest_crc: before + sums + struct.pack("<I", zlib.crc32(sums, manifest_crc))
 
 
 MANIFEST = b'{"section_header_crc32":HEADER_CRC}'
@@ -69,7 +71,7 @@ def test_bytes_of_a_small_file():
         b'"#padding.0":{"data_offsets":[4,64],"dtype":"U8","shape":[60]},'
         b'"ids":{"data_offsets":[0,4],"dtype":"I16","shape":[2]}}'
     )
-    body = b"\x01\x00\xfe\xff" + bytes(60) + table(b"\x01\x00\xfe\xff")
+    body = table(b"\x01\x00\xfe\xff", before=b"\x01\x00\xfe\xff" + bytes(60))
     expected = by_hand(b'{"a":[1,null],"section_header_crc32":HEADER_CRC}', header, body)
     assert written({"a": [1, None]}, {"ids": np.array([1, -2], dtype=np.int16)}) == expected
 
@@ -133,6 +135,16 @@ def test_files_cut_off_anywhere_are_refused():
     for length in range(len(data)):
         with pytest.raises(FileFormatError):
             read_all(data[:length])
+
+
+def test_the_start_of_a_file_does_not_fit_the_rest_of_another():
+    one, other = (written({"a": name}, {"x": np.full(9, number)}) for name, number in (("b", 1), ("c", 2)))
+    assert len(one) == len(other)
+    for place in range(1, len(one)):
+        spliced = one[:place] + other[place:]
+        if spliced not in (one, other):
+            with pytest.raises(CorruptFileError):
+                read_all(spliced)
 
 
 def test_bytes_after_the_end_are_refused():
@@ -282,7 +294,7 @@ def test_hostile_lengths(lengths):
 
 CHECKS = b'"#checksums":{"data_offsets":[64,72],"dtype":"U32","shape":[2]}'
 PADDING = b'"#padding.0":{"data_offsets":[4,64],"dtype":"U8","shape":[60]}'
-SOUND_BODY = b"abcd" + bytes(60) + table(b"abcd")
+SOUND_BODY = table(b"abcd", before=b"abcd" + bytes(60))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import errno
 import functools
+import importlib.util
 import io
 import os
 import random
@@ -13,6 +14,7 @@ import pytest
 import sklearn
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
@@ -25,7 +27,7 @@ import skhash
 from skhash import ITQ, LSH, HammingNearestNeighbors, HammingNearestNeighborsTransformer, NestedHash, RetrievalPipeline
 from skhash._checked_map import CheckedMap
 from skhash.metrics import make_retrieval_scorer, mean_average_precision_scorer
-from skhash.persistence import CorruptFileError, FileFormatError
+from skhash.persistence import CorruptFileError, FileFormatError, _registry
 from skhash.persistence._container import BLOCK_BYTES, open_container, write_container
 
 X, Y = load_digits(return_X_y=True)
@@ -438,6 +440,7 @@ HOSTILE = {
     "an unknown class": lambda node, arrays: node.update({"class": "os.system"}),
     "a class of another module": lambda node, arrays: node.update({"class": "sklearn.svm.SVC"}),
     "a function as a class": lambda node, arrays: node.update({"class": "sklearn.cluster.k_means"}),
+    "an experimental class": lambda node, arrays: node.update({"class": "sklearn.model_selection.HalvingGridSearchCV"}),
     "a private class": lambda node, arrays: node.update({"class": "sklearn.pipeline._name_estimators"}),
     "a class of nothing": lambda node, arrays: node.update({"class": ""}),
     "an unknown kind": lambda node, arrays: node.update(kind="pickle"),
@@ -524,6 +527,36 @@ def test_hostile_values_are_refused_although_their_checksums_are_right(change):
         altered(ITQ(8, random_state=0).fit(X[:50]), change)
     assert "\n" not in str(found.value)
     assert len(str(found.value)) < 400
+
+
+def test_no_class_that_a_file_may_name_unpickles_what_it_is_given():
+    own = _registry._own_classes()
+    sklearn_names = [
+        f"{module}.{name}"
+        for module in _registry._SKLEARN_MODULES
+        for name in getattr(importlib.import_module(module), "__all__", ())
+    ]
+    classes = own | {name: _registry.class_of_name(name) for name in sklearn_names}
+    if importlib.util.find_spec("torch") and importlib.util.find_spec("skorch"):
+        classes |= _registry._torch_classes()
+    classes = {name: cls for name, cls in classes.items() if cls is not None}
+    assert len(classes) > 100
+    harmless = {object, BaseEstimator, own["SearchEngine"], own["KeptFeatures"]}
+    for name, cls in classes.items():
+        if _registry.is_object(name, cls):
+            owners = {owner for owner in cls.__mro__ if "__setstate__" in vars(owner)}
+            # Where torch's own is inherited, it makes no object of bytes, either.
+            assert {owner for owner in owners if not owner.__module__.startswith("torch.")} <= harmless, name
+
+
+@pytest.mark.parametrize("n_threads", [-5, 0, 2**31 - 1, "x", None])
+def test_numbers_of_threads_that_end_the_process_are_refused(n_threads):
+    clusters = KMeans(2, n_init=1, random_state=0).fit(X[:50])
+    pipeline = Pipeline([("clusters", clusters)])
+    assert saved_and_loaded(pipeline).predict(X[:5]).tolist() == pipeline.predict(X[:5]).tolist()
+    clusters._n_threads = n_threads
+    with pytest.raises(FileFormatError, match="number of threads"):
+        saved_and_loaded(pipeline)
 
 
 def test_unaltered_files_are_loaded():

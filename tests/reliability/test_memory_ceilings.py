@@ -310,6 +310,7 @@ PIXELS = """
 
 
 def test_skipped_image_does_not_double_the_features():
+    pytest.importorskip("PIL", reason="reads images with Pillow")
     run_limited(PIXELS)
 
 
