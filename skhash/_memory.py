@@ -79,7 +79,8 @@ def in_words(n_bytes: int) -> str:
     """
     for exponent, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB")):
         if n_bytes >= 2**exponent:
-            return f"{n_bytes / 2**exponent:,.1f} {unit}"
+            # No float holds what an integer may ask for.
+            return f"{min(n_bytes, 2**1000) / 2**exponent:,.1f} {unit}"
     return f"{n_bytes:,} bytes"
 
 

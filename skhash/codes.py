@@ -300,7 +300,7 @@ def unpack_codes(codes: ArrayLike, n_bits: int | None = None) -> NDArray[np.bool
 
 
 def _check_unpacked(name, codes, n_bits, bytes_per_bit):
-    n_bits = 8 * codes.shape[1] if n_bits is None else n_bits
+    n_bits = 8 * codes.shape[1] if n_bits is None else int(n_bits)
     what = f"the result, {len(codes):,} codes of {n_bits:,} bits with {bytes_per_bit} bytes a bit"
     fix = "unpack some of the codes at a time, or compute with packed codes"
     check_allocation(name, bytes_per_bit * len(codes) * n_bits, what, fix)

@@ -285,6 +285,8 @@ def test_lengths_that_are_integers_of_numpy_do_not_overflow(n_bits):
     for search in (balanced_centers, bernoulli_centers, maximal_distance_centers):
         expected = search(10, int(n_bits), random_state=0)
         np.testing.assert_array_equal(search(10, n_bits, random_state=0), expected)
+
+
 @pytest.mark.parametrize("value", [True, 2.0, "4", None, np.ones((2, 2))])
 def test_counts_that_are_no_integers_are_refused_in_one_line(value):
     """They were compared with numbers, or counted as one."""
@@ -293,11 +295,15 @@ def test_counts_that_are_no_integers_are_refused_in_one_line(value):
             with pytest.raises(TypeError, match="must be an integer") as raised:
                 function(*arguments)
             assert "\n" not in str(raised.value)
+
+
 def test_numbers_of_bits_beyond_memory_are_refused_at_once():
     """Two to the power of so many bits was computed first."""
     for function in (balanced_centers, bernoulli_centers, maximal_distance_centers, gilbert_varshamov_distance):
         with pytest.raises(ValueError, match="need more than the"):
             function(4, 2**60)
+
+
 @pytest.mark.parametrize("value", [0, 2, 0.5, np.nan])
 def test_distances_of_what_are_no_signs_are_refused(value):
     centers = np.ones((3, 4))
@@ -305,6 +311,8 @@ def test_distances_of_what_are_no_signs_are_refused(value):
     for call in (minimum_distance, lambda centers: additional_centers(centers, 1)):
         with pytest.raises(ValueError, match=r"centers hold other values than -1 and \+1"):
             call(centers)
+
+
 @pytest.mark.parametrize(
     ("prototypes", "message"),
     [
@@ -318,6 +326,8 @@ def test_prototypes_that_do_not_fit_are_refused(prototypes, message):
     """Words were assigned by NaN."""
     with pytest.raises(ValueError, match=message):
         NestedCodebook(4, 8, prefixes=(4,), random_state=0).assign(prototypes)
+
+
 @pytest.mark.parametrize("prefixes", [4, None, (True, 2), (2.0,), "24"])
 def test_prefixes_that_are_no_lengths_are_refused(prefixes):
     with pytest.raises((TypeError, ValueError), match=r"^NestedCodebook: prefixes="):

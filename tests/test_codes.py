@@ -262,31 +262,44 @@ def test_reversing_bits_gives_the_little_endian_packing_of_numpy_and_back(n_bits
 def test_reversing_bits_checks_codes():
     with pytest.raises(ValueError, match="got 256 at row 0"):
         reverse_bit_order([[256]])
+
+
 def test_objects_that_are_no_bytes_are_not_cast():
     """Complex numbers among objects lost their imaginary part, and large integers overflowed."""
     for value, error in [(np.complex128(1 + 2j), TypeError), (10**400, ValueError), (np.timedelta64(1), TypeError)]:
         with pytest.raises(error, match=r"^codes: ") as raised:
             check_codes(np.array([[1, value]], dtype=object))
         assert "\n" not in str(raised.value)
+
+
 def test_masked_codes_are_refused():
     with pytest.raises(ValueError, match=r"^codes: 1 values are masked"):
         check_codes(np.ma.array([[1, 2]], mask=[[True, False]], dtype=np.uint8))
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint64])
 def test_lengths_in_integers_of_numpy_do_not_overflow(dtype):
     """The last byte was cut by 256 - 1, which 8 bits do not hold, or by numbers of another kind."""
     np.testing.assert_array_equal(truncate_codes([[255, 255]], dtype(11)), [[255, 0b11100000]])
     np.testing.assert_array_equal(truncate_codes([[255, 255]], dtype(16)), [[255, 255]])
     assert unpack_codes([[255, 224]], dtype(11)).shape == (1, 11)
+    assert to_signs(np.zeros((30, 2), dtype=np.uint8), dtype(11)).shape == (30, 11)
+
+
 @pytest.mark.parametrize("item", [16, 10**30, "0" * 16, [0, 1], None])
 def test_what_is_no_bitarray_is_not_read_as_bits(item):
     """A number was read as that many zeros, or overflowed."""
     with pytest.raises(TypeError, match=r"^codes_from_bitarrays: item 1 is no bitarray"):
         codes_from_bitarrays([bitarray(16), item])
+
+
 @pytest.mark.parametrize("item", [7, b"ff", None, np.arange(30).reshape(10, 3)])
 def test_what_is_no_string_is_not_read_as_digits(item):
     with pytest.raises(TypeError, match=r"^codes_from_hex: item 1 is no string but ") as raised:
         codes_from_hex(["ff", item])
     assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize("dtype", ["no dtype", [("a", int), 3], 3.5])
 def test_signs_of_no_dtype_are_refused_in_one_line(dtype):
     with pytest.raises(TypeError, match=r"^to_signs: dtype="):

@@ -400,7 +400,7 @@ class Unprintable:
 ODD_OBJECTS = [
     None, "text", "two\nlines", b"bytes", {}, {"a": 1}, set(), [], [1, 2], (1,), 1j, object, len, Ellipsis,
     NotImplemented,
-    np.array([["a"] * 3] * 10), np.array("1"), slice(2), frozenset([1]), "x" * 5000, np.datetime64("2020-01-01"),
+    np.array([["a"] * 3] * 10), np.array("1"), slice(2), frozenset([1]), "x" * 300, np.datetime64("2020-01-01"),
     np.timedelta64(1), bytearray(b"1"), np.ma.masked, float, Exception("two\nlines"),
 ]  # fmt: skip
 

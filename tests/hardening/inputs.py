@@ -299,6 +299,15 @@ def _to_signs(rng):
     return Case(code_functions.to_signs, one_hostile(rng, arguments, makers), check)
 
 
+@entry("skhash.codes.reverse_bit_order", _CODES)
+def _reverse_bit_order(rng):
+    return Case(
+        code_functions.reverse_bit_order,
+        {"codes": hostile.codes(rng, 3, 2)},
+        equals(lambda codes: np.packbits(bits_of(codes), axis=1, bitorder="little")),
+    )
+
+
 @entry("skhash.codes.truncate_codes", _CODES)
 def _truncate_codes(rng):
     makers = {"codes": lambda: hostile.codes(rng, 3, 2), "n_bits": lambda: hostile.count(rng, 11)}
@@ -1563,7 +1572,10 @@ if HAS_TORCH:
 
 # What is public and has no entry, with the reason.
 _MODULES = "a part of a network, which takes the tensors of a training"
+_FILES = "files and their exchange, which damaged files are tried on"
 WITHOUT_ENTRIES = {
+    "skhash.load": _FILES,
+    "skhash.save": _FILES,
     "skhash.CNNFeatures": "images go through the checks of PixelFeatures, and a network of 17 MB",
     "skhash.metrics.RetrievalScoringError": "an exception",
     "skhash.features.UnreadableImage": "a record of results",
@@ -1575,6 +1587,5 @@ WITHOUT_ENTRIES = {
     "skhash.deep.semi_supervised.MeanTeacher": "settings of a training",
     "skhash.deep.semi_supervised.AveragedTeacher": _MODULES,
 }
-MODULES_WITHOUT_ENTRIES = {
-    f"skhash.deep.{name}": _MODULES for name in ("augmentation", "losses", "networks", "quantizers", "regularizers")
-}
+_TENSORS = ("augmentation", "losses", "networks", "quantizers", "regularizers")
+MODULES_WITHOUT_ENTRIES = {"skhash.persistence": _FILES, **{f"skhash.deep.{name}": _MODULES for name in _TENSORS}}
