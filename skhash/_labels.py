@@ -40,6 +40,11 @@ class Targets:
         indicators[labelled, labels[labelled]] = 1
         return indicators
 
+    def with_any_of(self, rows, classes) -> NDArray[np.bool_]:
+        """Tell which of some rows, given by a slice or by positions, are of one of the classes, given by numbers."""
+        labels = self.labels[rows]
+        return np.isin(labels, classes) if labels.ndim == 1 else labels[:, classes].any(axis=1)
+
     def select(self, rows) -> "Targets":
         """Return the targets of some rows, given by a slice or by positions."""
         return Targets(self.classes, self.labels[rows])

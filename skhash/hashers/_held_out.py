@@ -86,22 +86,19 @@ def hold_out(targets, order, groups, most_rows):
     most_rows : int
         Rows of each kind that a fold is scored on at most.
 
-    Returns
-    -------
-    folds : list of Fold
-        Without those that leave no row to fit to, as where every row has a label of the group held out, or none to
+    Yields
+    ------
+    fold : Fold
+        None of those that leave no row to fit to, as where every row has a label of the group held out, or none to
         score on.
     """
-    folds = []
     for group in groups:
-        is_held_out = targets.indicators_of(order)[:, group].any(axis=1)
+        is_held_out = targets.with_any_of(order, group)
         held_out, known = order[is_held_out], order[~is_held_out]
-        others = known[::3]
-        fitted = np.setdiff1d(known, others)
+        others, fitted = known[::3], np.sort(np.delete(known, np.s_[::3]))
         parts = tuple(_scored_rows(targets, np.sort(part[:most_rows])) for part in (others, held_out))
         if len(fitted) and any(part is not None for part in parts):
-            folds.append(Fold(fitted, parts))
-    return folds
+            yield Fold(fitted, parts)
 
 
 def _scored_rows(targets, rows):

@@ -57,7 +57,7 @@ def test_parts_and_folds_that_say_nothing_are_left_out():
     (fold,) = hold_out(targets_of(LABELS), ORDER, [[]], 100)
     assert fold.parts[1] is None
     # A class each.
-    assert hold_out(targets_of(np.arange(10)), ORDER, [[0], [1, 2]], 100) == []
+    assert list(hold_out(targets_of(np.arange(10)), ORDER, [[0], [1, 2]], 100)) == []
     everywhere = np.eye(3, dtype=int)[LABELS]
     everywhere[:, 1] = 1
     assert [len(fold.fitted) for fold in hold_out(targets_of(everywhere), ORDER, [[0], [1]], 100)] == [4]
