@@ -1,5 +1,6 @@
 """Attacks on codes by small changes of the input, the training against them, and retrieval under attack."""
 
+from collections.abc import Sized
 from contextlib import contextmanager
 from numbers import Integral, Real
 
@@ -358,7 +359,7 @@ def center_codes(
            [-1, -1, -1]], dtype=int8)
     """
     database_codes = check_codes(database_codes, n_bits=n_bits, name="center_codes: database_codes")
-    n_queries = len(query_labels) if hasattr(query_labels, "__len__") else 0
+    n_queries = len(query_labels) if isinstance(query_labels, Sized) else 0
     query_labels = check_labels(query_labels, n_queries, name="center_codes: query_labels")
     database_labels = check_labels(database_labels, len(database_codes), name="center_codes: database_labels")
     members, database_members = _memberships(query_labels, database_labels)
