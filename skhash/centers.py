@@ -100,6 +100,8 @@ def hadamard_centers(n_classes, n_bits, *, random_state=None):
 
     Raises
     ------
+    MemoryError
+        If the centers need more memory than is left.
     ValueError
         If there is no such matrix, or it has too few rows.
 
@@ -163,6 +165,8 @@ def balanced_centers(n_classes, n_bits, *, random_state=None):
 
     Raises
     ------
+    MemoryError
+        If the centers need more memory than is left.
     ValueError
         If there are more classes than codes.
 
@@ -273,6 +277,8 @@ def bernoulli_centers(n_classes, n_bits, *, n_draws=10, random_state=None):
 
     Raises
     ------
+    MemoryError
+        If the centers need more memory than is left.
     ValueError
         If there are more classes than codes.
 
@@ -325,6 +331,8 @@ def maximal_distance_centers(n_classes, n_bits, *, random_state=None):
 
     Raises
     ------
+    MemoryError
+        If the centers need more memory than is left.
     ValueError
         If there are more classes than codes.
 
@@ -426,6 +434,8 @@ class NestedCodebook:
 
     Raises
     ------
+    MemoryError
+        If the words need more memory than is left.
     ValueError
         If there are more classes than codes of `n_bits` bits, or `prefixes` do not ascend from 1.
 

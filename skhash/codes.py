@@ -280,6 +280,8 @@ def unpack_codes(codes: ArrayLike, n_bits: int | None = None) -> NDArray[np.bool
 
     Raises
     ------
+    MemoryError
+        If the result needs more memory than is left.
     ValueError
         If `codes` are no packed codes, or not of `n_bits` bits.
 
@@ -327,6 +329,8 @@ def to_signs(codes: ArrayLike, n_bits: int | None = None, *, dtype=np.int8) -> N
 
     Raises
     ------
+    MemoryError
+        If the result needs more memory than is left.
     ValueError
         If `codes` are no packed codes or not of `n_bits` bits, or `dtype` holds no negative numbers.
 
@@ -582,6 +586,8 @@ def hamming_distances(query_codes: ArrayLike, database_codes: ArrayLike | None =
 
     Raises
     ------
+    MemoryError
+        If the result needs more memory than is left.
     ValueError
         If an array holds no packed codes, or the widths differ.
 
@@ -684,6 +690,8 @@ def spherical_hamming_distances(query_codes: ArrayLike, database_codes: ArrayLik
 
     Raises
     ------
+    MemoryError
+        If the result needs more memory than is left.
     ValueError
         If an array holds no packed codes, or the widths differ.
 

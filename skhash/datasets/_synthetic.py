@@ -91,6 +91,8 @@ def make_clustered_codes(
 
     Raises
     ------
+    MemoryError
+        If the codes and the neighbours of the queries need more memory than is left.
     ValueError
         If a parameter is out of its range, ``n_samples < n_clusters``, ``radius + query_radius > n_bits``, or
         no room was found for the centers.

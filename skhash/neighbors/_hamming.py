@@ -256,6 +256,8 @@ class HammingNearestNeighbors(BaseEstimator):
 
         Raises
         ------
+        MemoryError
+            If the result, or what is kept while it is made, needs more memory than is left.
         sklearn.exceptions.NotFittedError
             If the search is not fitted.
         TypeError
@@ -298,6 +300,8 @@ class HammingNearestNeighbors(BaseEstimator):
 
         Raises
         ------
+        MemoryError
+            If the result, or what is kept while it is made, needs more memory than is left.
         sklearn.exceptions.NotFittedError
             If the search is not fitted.
         ValueError
