@@ -96,8 +96,8 @@ def as_array(values, *, name):
         raise TypeError(f"{name}: no array can be made of it ({type(error).__name__}: {shown(error)}).") from error
 
 
-def check_count(value, *, name):
-    """Check that a number of things is an integer of at least 1.
+def check_count(value, *, name, least=1):
+    """Check that a number of things is an integer, and large enough.
 
     Parameters
     ----------
@@ -106,6 +106,9 @@ def check_count(value, *, name):
 
     name : str
         Owner and name of the parameter, for errors.
+
+    least : int, default=1
+        The smallest number allowed.
 
     Returns
     -------
@@ -117,12 +120,12 @@ def check_count(value, *, name):
     TypeError
         If it is no integer.
     ValueError
-        If it is below 1.
+        If it is below `least`.
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
         raise TypeError(f"{name}={shown(value)} must be an integer.")
-    if value < 1:
-        raise ValueError(f"{name}={shown(value)} must be >= 1.")
+    if value < least:
+        raise ValueError(f"{name}={shown(value)} must be >= {least}.")
     return int(value)
 
 

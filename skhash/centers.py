@@ -223,6 +223,8 @@ def additional_centers(centers, n_new, *, random_state=None):
 
     Raises
     ------
+    MemoryError
+        If the centers need more memory than is left.
     ValueError
         If there are more classes than codes.
 
@@ -233,7 +235,8 @@ def additional_centers(centers, n_new, *, random_state=None):
     (1, 4)
     """
     taken = _check_signs("additional_centers", centers)
-    n_new, n_bits = check_count(n_new, name="additional_centers: n_new"), taken.shape[1]
+    n_new, n_bits = check_count(n_new, name="additional_centers: n_new", least=0), taken.shape[1]
+    _check_room("additional_centers", len(taken) + n_new, n_bits)
     _check_codes("additional_centers", len(taken) + n_new, n_bits)
     rng = check_random_state(random_state)
     for _ in range(n_new):
@@ -723,9 +726,13 @@ def _check_counts(name, n_classes, n_bits):
     """Return both as int; no result of fewer than so many bytes is worth a try."""
     n_classes = check_count(n_classes, name=f"{name}: n_classes")
     n_bits = check_count(n_bits, name=f"{name}: n_bits")
+    _check_room(name, n_classes, n_bits)
+    return n_classes, n_bits
+
+
+def _check_room(name, n_classes, n_bits):
     what = f"n_classes={shown(n_classes)} centres of n_bits={shown(n_bits)}"
     check_allocation(name, n_classes * n_bits, what, "lower either")
-    return n_classes, n_bits
 
 
 def _check_signs(name, centers):

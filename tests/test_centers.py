@@ -181,6 +181,18 @@ def test_additional_centers_are_far_from_all():
     assert minimum_distance(np.vstack([centers, further])) >= 13
 
 
+def test_no_further_centers_are_as_good_as_some():
+    assert additional_centers([[1, 1, -1], [1, -1, 1]], 0).shape == (0, 3)
+    with pytest.raises(ValueError, match=r"^additional_centers: n_new=-1 must be >= 0\.$"):
+        additional_centers([[1, 1, -1], [1, -1, 1]], -1)
+
+
+def test_more_further_centers_than_memory_are_refused_at_once():
+    """They were made one by one until the memory was used up."""
+    with pytest.raises(MemoryError, match="n_classes=1152921504606846978"):
+        additional_centers(np.ones((2, 64)), 2**60)
+
+
 def test_additional_centers_take_the_words_that_are_left():
     words = np.array([[1, 1], [1, -1], [-1, 1]])
     np.testing.assert_array_equal(additional_centers(words, 1, random_state=0), [[-1, -1]])
