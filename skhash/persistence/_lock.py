@@ -115,7 +115,8 @@ def no_writer(path):
         yield True
         return
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        # Opening a pipe of this name must not wait for somebody who writes to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         # A file that is written has a lock beside it, unless somebody took the file away without it.
         yield True
