@@ -19,7 +19,7 @@ from ._flock import HAS_LOCKS, try_lock
 # Some encrypted folders allow names of 143 bytes. Longer names are cut off, and told apart by a checksum.
 _MOST_NAME_BYTES = 100
 _CUT_NAME_BYTES = 88
-# Looking at these takes some ten milliseconds, about as long as a small file takes to get to the disk.
+# Looking at these takes some fifteen milliseconds, about as long as a small file takes to get to the disk.
 _MOST_FILES_SEARCHED = 2**14
 # One is enough, unless others look for left files in the instant before each is locked.
 _MOST_TRIES = 10
