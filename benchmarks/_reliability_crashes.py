@@ -58,6 +58,9 @@ class Tally:
 
     left_behind : int
         Further files that were found beside them.
+
+    left_for_good : int
+        Those of them that the next writer of the same file did not remove.
     """
 
     tried: int = 0
@@ -65,6 +68,7 @@ class Tally:
     lost: int = 0
     wrong: int = 0
     left_behind: int = 0
+    left_for_good: int = 0
 
 
 class SkhashFile:
@@ -187,11 +191,12 @@ def sigkill_during_save(n, *, n_others=None, folder=None, random_state=0):
                 expected = [versions[(n_saved + ahead) % N_VERSIONS] for ahead in (0, 1)]
                 if not _count_file(tally, way, path, expected):
                     n_saved = 0
-                    way.save(prepared[0], path)
                 elif _holds(way, path, expected[1]):
                     # Complete, but killed before it could say so.
                     n_saved += 1
-                tally.left_behind += _remove_others(own, path)
+                tally.left_behind += len(_others(own, path))
+                way.save(prepared[n_saved % N_VERSIONS], path)
+                tally.left_for_good += _remove_others(own, path)
         tally.struck = tally.tried
     return tallies
 
@@ -223,8 +228,13 @@ def _holds(way, path, codes):
     return np.array_equal(way.load(path), codes)
 
 
-def _remove_others(folder, path, kept=()):
-    others = set(os.listdir(folder)) - {path.name, *kept}
+def _others(folder, path):
+    """Name the files that are neither a file nor the log and the lock of a growing one."""
+    return set(os.listdir(folder)) - {path.name, f"{path.name}.log", f"{path.name}.lock"}
+
+
+def _remove_others(folder, path):
+    others = _others(folder, path)
     for other in others:
         os.unlink(os.path.join(folder, other))
     return len(others)
@@ -274,9 +284,11 @@ def sigkill_during_append(n, *, folder=None, random_state=0):
                     tally.lost += is_older
                     tally.wrong += not is_older
                 n_done = 0
-                _remove_others(own, path)
+                path.with_name(f"{path.name}.log").unlink(missing_ok=True)
                 skhash.save(_growing_search(0), path)
-            tally.left_behind += _remove_others(own, path, kept=(f"{path.name}.log", f"{path.name}.lock"))
+            tally.left_behind += len(_others(own, path))
+            n_done = _write_all_files(path, n_done)
+            tally.left_for_good += _remove_others(own, path)
     tally.struck = tally.tried
     return {"skhash SavedIndex": tally}
 
@@ -288,6 +300,14 @@ def _grow_for_ever(path, first, report):
             report()
             if number % OPERATIONS_PER_COMPACTION == 0:
                 index.compact()
+
+
+def _write_all_files(path, n_done):
+    """Write the file and its log anew; return the number of operations after it."""
+    with SavedIndex(path) as index:
+        _grow(index, n_done)
+        _grow(index.compact(), n_done + 1)
+    return n_done + 2
 
 
 def _grow(index, number):
@@ -387,8 +407,8 @@ def full_disk(n, *, n_others=None, random_state=0):
         for way in ways_to_write():
             prepared, tally = [way.prepare(codes) for codes in (old, new)], Tally()
             path = folder / "file"
+            way.save(prepared[0], path)
             for _ in range(_n_of(way, n, n_others)):
-                way.save(prepared[0], path)
                 tally.tried += 1
                 # The larger file takes twice as much.
                 with little_room(int(rng.integers(0, 3 * old.nbytes // 4))):
@@ -401,7 +421,9 @@ def full_disk(n, *, n_others=None, random_state=0):
                     is_found = _count_file(tally, way, path, expected)
                 if not is_found:
                     path.unlink(missing_ok=True)
-                tally.left_behind += _remove_others(folder, path)
+                tally.left_behind += len(_others(folder, path))
+                way.save(prepared[0], path)
+                tally.left_for_good += _remove_others(folder, path)
             tallies[way.name] = tally
             path.unlink(missing_ok=True)
         tallies["skhash SavedIndex"] = _grow_on_full_disk(n, folder / "index.skhash", little_room, rng)
@@ -426,8 +448,9 @@ def _grow_on_full_disk(n, path, little_room, rng):
                     tally.wrong += not (_is_state(skhash.load(path), n_done) and _is_state(index.snapshot(), n_done))
                 except Exception:
                     tally.lost += 1
+            tally.left_behind += len(_others(path.parent, path))
             index.compact()
-            tally.left_behind += _remove_others(path.parent, path, kept=(f"{path.name}.log", f"{path.name}.lock"))
+            tally.left_for_good += _remove_others(path.parent, path)
     return tally
 
 
@@ -519,7 +542,7 @@ def readers_during_writes(seconds, n_threads=8, n_processes=8, *, folder=None):
         for thread in threads:
             thread.join()
         with open(receiver, "rb") as file:
-            reports = list(struct.iter_unpack("<5q", file.read()))
+            reports = list(struct.iter_unpack("<6q", file.read()))
         statuses = [os.waitpid(child, 0)[1] for child in readers]
         is_writer_sound = os.waitpid(writer, 0)[1] == 0
     of_processes = [Tally(*report) for report in reports]
@@ -574,7 +597,7 @@ def _read_until(path, stop, number):
 
 
 def _report(descriptor, tally):
-    os.write(descriptor, struct.pack("<5q", *vars(tally).values()))
+    os.write(descriptor, struct.pack("<6q", *vars(tally).values()))
 
 
 def _sum(tallies):

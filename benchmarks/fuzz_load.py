@@ -155,7 +155,7 @@ class Target:
         estimators = []
         try:
             for read in (
-                *(() if is_log else (lambda: inspect(io.BytesIO(data), verify=True),)),
+                lambda: inspect(index if is_log else io.BytesIO(data), verify=True),
                 *(() if is_log else (lambda: estimators.append(skhash.load(io.BytesIO(data))),)),
                 lambda: estimators.append(skhash.load(index, mmap=True)),
             ):

@@ -91,9 +91,10 @@ def damaged_files_of_peers(promises, n, random_state):
 
 
 def _print_tallies(title, tallies):
-    print(f"\n{title:<36}{'tried':>8}{'struck':>8}{'lost':>8}{'wrong':>8}{'left behind':>13}")
+    print(f"\n{title:<36}{'tried':>8}{'struck':>8}{'lost':>8}{'wrong':>8}{'left behind':>13}{'for good':>10}")
     for name, tally in tallies.items():
-        print(f"{name:<36}{tally.tried:>8,}{tally.struck:>8,}{tally.lost:>8,}{tally.wrong:>8,}{tally.left_behind:>13,}")
+        numbers = f"{tally.tried:>8,}{tally.struck:>8,}{tally.lost:>8,}{tally.wrong:>8,}"
+        print(f"{name:<36}{numbers}{tally.left_behind:>13,}{tally.left_for_good:>10,}")
 
 
 def _add_tallies(promises, claim, tallies, seconds):

@@ -20,7 +20,7 @@ def main(arguments=None):
     """
     parser = argparse.ArgumentParser(prog="python -m skhash", description="Learning to hash with the scikit-learn API.")
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("inspect", help="say what a file holds, without loading it")
+    command = commands.add_parser("inspect", help="say what a file and the log beside it hold, without loading them")
     command.add_argument("file", help="a file of skhash.save; it need not be trusted")
     command.add_argument("--verify", action="store_true", help="read all tensors and compare their checksums")
     command.add_argument("--card", action="store_true", help="print the model card alone")

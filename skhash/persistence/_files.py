@@ -4,10 +4,10 @@ import contextlib
 import io
 import os
 import re
-import secrets
 import stat
 
 from .._optional import import_optional
+from ._temporary import remove_left, temporary_file
 
 # As in "s3://bucket/name"; a Windows drive has one letter.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -47,7 +47,7 @@ def atomic_writer(path):
     """Write a file under another name in the same folder, and give it its name when it is complete and on the disk.
 
     Whatever goes wrong meanwhile, the file that had the name before stays as it was, and no other is left behind,
-    unless the process is killed.
+    unless the process is killed. What a killed writer of the same file left is removed first.
 
     Parameters
     ----------
@@ -67,22 +67,21 @@ def atomic_writer(path):
     path = os.path.realpath(os.fsdecode(path))
     folder = os.path.dirname(path)
     mode = _mode_of(path)
-    temporary = os.path.join(folder, f".skhash-{secrets.token_hex(8)}.tmp")
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(temporary, flags, 0o666 if mode is None else mode)
-    try:
-        with open(descriptor, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if mode is not None:
-            # The process' mask may have taken rights away.
-            os.chmod(temporary, mode)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    remove_left(path)
+    with temporary_file(path, mode) as (temporary, descriptor):
+        try:
+            with open(descriptor, "w+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if mode is not None:
+                # The process' mask may have taken rights away.
+                os.chmod(temporary, mode)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
     sync_folder(folder)
 
 

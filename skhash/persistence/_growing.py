@@ -90,9 +90,8 @@ class SavedIndex:
         self._path = os.path.realpath(os.fsdecode(path))
         self._mmap, self._timeout, self._compact_at = mmap, timeout, compact_at
         self._fewest_bytes_to_compact = _FEWEST_BYTES_TO_COMPACT
-        self._lock_path = f"{self._path}.lock"
+        self._log_path, self._lock_path = paths_beside(self._path)
         self._lock = WriterLock(self._lock_path, self._path)
-        self._log_path = _log_path(self._path)
         self._mutex = threading.RLock()
         # The open log of a writer; where the log was left, or None if there was none.
         self._log, self._place = None, None
@@ -313,7 +312,7 @@ class SavedIndex:
             self._is_in_doubt = self._log.is_in_doubt
             raise
         self._is_in_doubt = True
-        self._apply([(kind, content)])
+        self._apply([(kind, content, len(content))])
         self._place, self._is_in_doubt = self._log.place, False
         self._compact_if_worthwhile()
 
@@ -469,17 +468,31 @@ def fingerprint_of_log(path):
     fingerprint : str or None
         That of the container; None if there is no log.
     """
-    if is_address(path) or not isinstance(path, (str, bytes, os.PathLike)):
-        return None
-    log = open_log(_log_path(os.path.realpath(os.fsdecode(path))))
+    beside = paths_beside(path)
+    log = None if beside is None else open_log(beside[0])
     if log is None:
         return None
     log.close()
     return log.fingerprint
 
 
-def _log_path(path):
-    return f"{path}.log"
+def paths_beside(path):
+    """Tell where the log of a file lies, and the lock of its writer.
+
+    Parameters
+    ----------
+    path : str, os.PathLike or binary file object
+        What `skhash.load` got.
+
+    Returns
+    -------
+    paths : tuple of str, or None
+        Log and lock; None for what is no path on this machine.
+    """
+    if is_address(path) or not isinstance(path, (str, bytes, os.PathLike)):
+        return None
+    path = os.path.realpath(os.fsdecode(path))
+    return f"{path}.log", f"{path}.lock"
 
 
 def _signature(path):

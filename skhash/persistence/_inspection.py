@@ -1,10 +1,17 @@
 """See what a file holds, without loading it."""
 
+import contextlib
 import io
+from operator import add
 
 from ._container import open_container
 from ._errors import FileFormatError
+from ._files import file_name
+from ._growing import paths_beside
 from ._json import shown
+from ._lock import no_writer
+from ._log import open_log
+from ._log_records import N_FIRST_BYTES, count_changes
 
 # Lines of the tree of values, and tensors, that are printed at most.
 _MAX_LINES = 200
@@ -14,10 +21,13 @@ _MAX_DEPTH = 30
 def inspect(path, *, verify=False):
     """Describe what a file holds, without loading it: no object is made, and no tensor is read.
 
+    The log of a :class:`SavedIndex` that lies beside the file is described with it. All its records are read, piece by
+    piece, and their checksums compared.
+
     Parameters
     ----------
     path : str, os.PathLike or binary file object
-        A file of :func:`skhash.save`.
+        A file of :func:`skhash.save`; of a file object, nobody knows what lies beside it.
 
     verify : bool, default=False
         Whether to read all tensors and compare their checksums.
@@ -26,14 +36,14 @@ def inspect(path, *, verify=False):
     -------
     description : str
         Lines of printable characters: versions, the tree of estimators and parameters, and the tensors with their
-        dtypes, shapes and sizes.
+        dtypes, shapes and sizes; then the log: its size, what it adds and removes, and whether it belongs to the file.
 
     Raises
     ------
     FileFormatError
-        If the file is none of this package, damaged or newer.
+        If the file or its log is none of this package, damaged or newer.
     OSError
-        If the file cannot be read.
+        If the file or its log cannot be read.
 
     Examples
     --------
@@ -56,10 +66,21 @@ def inspect(path, *, verify=False):
     <BLANKLINE>
     0 tensors, 0 bytes
     """
-    with open_container(path) as container:
+    beside = paths_beside(path)
+    with contextlib.ExitStack() as stack:
+        # In this order: a log that is removed meanwhile has become part of the file that is opened then.
+        log = None if beside is None else open_log(beside[0])
+        if log is not None:
+            stack.callback(log.close)
+        container = stack.enter_context(open_container(path))
         if verify:
             container.verify()
-        return _described(container, verify)
+        lines = [_described(container, verify)]
+        if log is not None:
+            lines += _described_log(log, container.fingerprint, *beside)
+        elif beside is not None:
+            lines += ["", "log: none"]
+        return "\n".join(lines)
 
 
 def model_card(path):
@@ -136,6 +157,46 @@ def _described(container, is_verified):
     ]
     print("\n".join(_cut(rows)), file=lines)
     return lines.getvalue().rstrip("\n")
+
+
+def _described_log(log, fingerprint, path, lock_path):
+    """List what a log says, and check it as far as that can be done without the database."""
+    name, (version, oldest_reader) = file_name(path), log.versions
+    lines = ["", f"log: {name}: format {version} (readers from {oldest_reader}), {log.n_bytes()} bytes"]
+    if log.fingerprint != fingerprint:
+        return [
+            *lines,
+            f"  belongs to another file, {shown(log.fingerprint)}; this is {fingerprint!r}: loading ignores the log",
+            "  checks: its head is sound; records not read",
+        ]
+    acknowledged = count_changes(log.acknowledged_records(n_first=N_FIRST_BYTES), name)
+    n_acknowledged, n_records = log.stop, log.n_records
+    behind, checked = [], "all records"
+    if log.n_bytes() > log.stop:
+        with no_writer(lock_path) as is_free:
+            if is_free:
+                # A writer may have acknowledged more since, and closed the log.
+                more = count_changes(log.acknowledged_records(n_first=N_FIRST_BYTES), name)
+                acknowledged = tuple(map(add, acknowledged, more))
+                n_acknowledged, n_records = log.stop, log.n_records
+                left = count_changes(log.left_records(n_first=N_FIRST_BYTES), name)
+                what = f"{log.n_records - n_records} whole records, {_counted(left)}; left by a writer that was stopped"
+            else:
+                what, checked = "not checked, as somebody may be writing them", "acknowledged records"
+            n_behind = log.n_bytes() - n_acknowledged
+        if n_behind:
+            behind = [f"  behind them: {n_behind} bytes, {what}"]
+    return [
+        *lines,
+        "  belongs to this file",
+        f"  acknowledged: {n_acknowledged} bytes, {n_records} records, {_counted(acknowledged)}",
+        *behind,
+        f"  checks: head and {checked} are sound; whether they fit the file is seen when it is loaded",
+    ]
+
+
+def _counted(changes):
+    return "{} codes added, {} removed".format(*changes)
 
 
 def _cut(lines):

@@ -4,12 +4,11 @@ import contextlib
 import os
 import time
 import weakref
-from importlib.util import find_spec
 
 from ._errors import LockedFileError
 from ._files import file_name
+from ._flock import HAS_LOCKS, try_lock, unlock
 
-HAS_LOCKS = find_spec("fcntl") is not None
 _SECONDS_BETWEEN_TRIES = 0.01
 
 # Locks that this process holds.
@@ -62,11 +61,11 @@ class WriterLock:
         deadline = time.monotonic() + timeout
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            while not _try_lock(descriptor, is_shared=False):
+            while not try_lock(descriptor, is_shared=False):
                 # Readers hold the lock together with others, and only for an instant.
-                is_writer = not _try_lock(descriptor, is_shared=True)
+                is_writer = not try_lock(descriptor, is_shared=True)
                 if not is_writer:
-                    _unlock(descriptor)
+                    unlock(descriptor)
                 elif time.monotonic() >= deadline:
                     raise LockedFileError(
                         f"{file_name(self._target)}: is being written by {_holder(descriptor)}, which holds "
@@ -87,7 +86,7 @@ class WriterLock:
         """Give the lock back, if it is held."""
         if self._descriptor is not None:
             # Closing the file would not be enough if another thread has just forked.
-            _unlock(self._descriptor)
+            unlock(self._descriptor)
             self.abandon()
 
     def abandon(self):
@@ -116,7 +115,8 @@ def no_writer(path):
         yield True
         return
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        # Opening a pipe of this name must not wait for somebody who writes to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         # A file that is written has a lock beside it, unless somebody took the file away without it.
         yield True
@@ -125,26 +125,10 @@ def no_writer(path):
         yield False
         return
     try:
-        yield _try_lock(descriptor, is_shared=True)
+        yield try_lock(descriptor, is_shared=True)
     finally:
-        _unlock(descriptor)
+        unlock(descriptor)
         os.close(descriptor)
-
-
-def _try_lock(descriptor, *, is_shared):
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _unlock(descriptor):
-    import fcntl
-
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _holder(descriptor):

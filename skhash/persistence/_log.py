@@ -9,6 +9,7 @@ that was stopped: whole records count, a part of one does not.
 import contextlib
 import os
 import secrets
+import stat
 import struct
 import weakref
 import zlib
@@ -32,7 +33,7 @@ _RECORD = struct.Struct("<4sB3xQQI")
 _MARK = b"\x9dREC"
 RECORD_BYTES = _RECORD.size + _CRC.size
 _FINGERPRINT_BYTES = 16
-# Pieces in which the remains of a torn record are searched for others.
+# Pieces in which contents that are not kept are read, and the remains of a torn record searched for others.
 _PIECE_BYTES = 2**20
 
 
@@ -58,6 +59,9 @@ class Log:
 
     Attributes
     ----------
+    versions : tuple of int
+        Format, and oldest format whose readers understand it.
+
     fingerprint : str
         Of the file that it belongs to.
 
@@ -84,6 +88,8 @@ class Log:
         self.stop, self.n_records, self.is_in_doubt = FIRST_RECORD, 0, False
 
     def _read_head(self):
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            raise self._corrupt("it is no regular file")
         head = self._read(0, _HEAD_BYTES)
         if len(head) < _HEAD_BYTES or not head.startswith(MAGIC):
             raise self._corrupt("its head is cut off or no head of a log")
@@ -95,6 +101,7 @@ class Log:
                 f"{self._name}: is a log of format {version}, which this version of skhash does not read (it reads up "
                 f"to {FORMAT_VERSION}); use a newer one."
             )
+        self.versions = version, oldest_reader
         self.fingerprint = fingerprint.decode("ascii", errors="replace")
         self._seed = zlib.crc32(self._nonce)
 
@@ -147,8 +154,13 @@ class Log:
         """Size of the file."""
         return os.fstat(self._descriptor).st_size
 
-    def acknowledged_records(self):
+    def acknowledged_records(self, *, n_first=None):
         """Read the acknowledged records after `stop`.
+
+        Parameters
+        ----------
+        n_first : int, default=None
+            The first bytes of a content that are kept; all are checked, in little memory. None keeps all.
 
         Yields
         ------
@@ -156,7 +168,10 @@ class Log:
             Of the operation.
 
         content : bytes
-            What `append` got.
+            What `append` got, or its first bytes.
+
+        n_bytes : int
+            Length of what `append` got.
 
         Raises
         ------
@@ -167,23 +182,24 @@ class Log:
         if self.n_bytes() < n_acknowledged:
             raise self._corrupt(f"it is cut off after {self.n_bytes()} of {n_acknowledged} acknowledged bytes")
         while self.stop < n_acknowledged:
-            found = self._record(n_acknowledged)
+            found = self._record(n_acknowledged, n_first)
             if found is None:
                 raise self._corrupt(f"its record {self.n_records}, at byte {self.stop}, is damaged")
-            kind, content = found
-            self._step_over(content)
-            yield kind, content
+            self._step_over(found[2])
+            yield found
 
-    def left_records(self):
+    def left_records(self, *, n_first=None):
         """Read the whole records that a stopped writer left after the acknowledged ones.
+
+        Parameters
+        ----------
+        n_first : int, default=None
+            As in `acknowledged_records`.
 
         Yields
         ------
-        kind : int
-            Of the operation.
-
-        content : bytes
-            What `append` got.
+        kind, content, n_bytes
+            As there.
 
         Raises
         ------
@@ -191,10 +207,9 @@ class Log:
             If a record is no whole one, but another follows.
         """
         n_bytes = self.n_bytes()
-        while (found := self._record(n_bytes)) is not None:
-            kind, content = found
-            self._step_over(content)
-            yield kind, content
+        while (found := self._record(n_bytes, n_first)) is not None:
+            self._step_over(found[2])
+            yield found
         self._check_nothing_follows(n_bytes)
 
     def append(self, kind, content):
@@ -223,7 +238,7 @@ class Log:
             # An interrupt may have come after the record was acknowledged.
             self.is_in_doubt = self.n_acknowledged() > self.stop
             raise
-        self._step_over(content)
+        self._step_over(len(content))
         self.is_in_doubt = False
 
     def acknowledge(self, n_bytes):
@@ -250,11 +265,11 @@ class Log:
         head = _RECORD.pack(_MARK, kind, self.n_records, len(content), zlib.crc32(content, self._seed))
         return head + _CRC.pack(zlib.crc32(head, self._seed)) + content
 
-    def _step_over(self, content):
-        self.stop += RECORD_BYTES + len(content)
+    def _step_over(self, n_bytes):
+        self.stop += RECORD_BYTES + n_bytes
         self.n_records += 1
 
-    def _record(self, limit):
+    def _record(self, limit, n_first):
         """Read the record at `stop`, or None if there is no sound one before a limit."""
         if self.stop + RECORD_BYTES > limit:
             return None
@@ -264,10 +279,18 @@ class Log:
         kind, number, n_bytes, checksum = found
         if number != self.n_records or n_bytes > limit - self.stop - RECORD_BYTES:
             return None
-        content = self._read(self.stop + RECORD_BYTES, n_bytes)
-        if len(content) < n_bytes or zlib.crc32(content, self._seed) != checksum:
-            return None
-        return kind, content
+        content, found_checksum = self._content(n_bytes, n_first)
+        return (kind, content, n_bytes) if found_checksum == checksum else None
+
+    def _content(self, n_bytes, n_first):
+        """Read the first bytes of a content, and compute the crc32 of all, None if the file ends before them."""
+        start = self.stop + RECORD_BYTES
+        content = piece = self._read(start, n_bytes if n_first is None else min(n_bytes, n_first))
+        n_read, checksum = len(content), zlib.crc32(content, self._seed)
+        while piece and n_read < n_bytes:
+            piece = self._read(start + n_read, min(_PIECE_BYTES, n_bytes - n_read))
+            n_read, checksum = n_read + len(piece), zlib.crc32(piece, checksum)
+        return content, checksum if n_read == n_bytes else None
 
     def _record_head(self, raw):
         if (
@@ -335,6 +358,8 @@ def open_log(path, *, is_writable=False):
         If it is none of this format, or damaged.
     """
     flags = (os.O_RDWR if is_writable else os.O_RDONLY) | getattr(os, "O_BINARY", 0)
+    # Opening a pipe of this name must not wait for somebody who writes to it.
+    flags |= getattr(os, "O_NONBLOCK", 0)
     try:
         descriptor = os.open(path, flags)
     except FileNotFoundError:

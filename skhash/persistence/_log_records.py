@@ -14,6 +14,8 @@ ADD, REMOVE = 1, 2
 
 # Codes, bytes of a code, whether ids follow, whether labels follow.
 _ADDITION = struct.Struct("<QIBB")
+# What `count_changes` needs of a content.
+N_FIRST_BYTES = _ADDITION.size
 # Dtype, columns of labels (0 for one label a code). All zeros where a container holds the labels.
 _LABELS = struct.Struct("<4sQ")
 _MOST_RECORDS_AT_ONCE = 4096
@@ -62,8 +64,8 @@ def merged(records, name):
 
     Parameters
     ----------
-    records : iterable of (int, bytes)
-        Kind and content of each.
+    records : iterable of (int, bytes, int)
+        Kind, content and length of the content of each.
 
     name : str
         The log, for messages.
@@ -90,14 +92,46 @@ def merged(records, name):
                 yield kind, tuple(None if parts[0] is None else _joined(parts) for parts in zip(*batch, strict=True))
 
 
+def count_changes(records, name):
+    """Count what records change, by their first bytes.
+
+    Parameters
+    ----------
+    records : iterable of (int, bytes, int)
+        Kind, first `N_FIRST_BYTES` bytes of the content, and length of the content of each.
+
+    name : str
+        The log, for messages.
+
+    Returns
+    -------
+    n_added, n_removed : int
+        Codes. Whether the removed ones are in the database was not checked.
+
+    Raises
+    ------
+    FileFormatError
+        If the lengths of a record do not fit together.
+    """
+    n_added = n_removed = 0
+    for kind, content, n_bytes in records:
+        if kind == ADD:
+            n_added += _addition_head(content, n_bytes, name)[0]
+        elif kind == REMOVE:
+            n_removed += _n_removed(n_bytes, name)
+        else:
+            raise _unknown_kind(kind, name)
+    return n_added, n_removed
+
+
 def _decoded(records, name):
-    for kind, content in records:
+    for kind, content, _ in records:
         if kind == ADD:
             yield kind, _decoded_addition(content, name)
         elif kind == REMOVE:
             yield kind, _decoded_removal(content, name)
         else:
-            raise FileFormatError(f"{name}: holds a record of the unknown kind {kind}; use a newer version of skhash.")
+            raise _unknown_kind(kind, name)
 
 
 def _alike(record):
@@ -113,20 +147,32 @@ def _joined(parts):
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _decoded_removal(content, name):
-    if len(content) % 8:
+def _n_removed(n_bytes, name):
+    """Tell how many ids a removal lists."""
+    if n_bytes % 8:
         raise _misfit(name)
+    return n_bytes // 8
+
+
+def _decoded_removal(content, name):
+    _n_removed(len(content), name)
     return np.frombuffer(content, "<i8").astype(np.int64, copy=False)
 
 
+def _addition_head(content, n_bytes, name):
+    """Read what an addition says of itself, and check it against the length of all."""
+    if n_bytes < _ADDITION.size:
+        raise _misfit(name)
+    n_samples, n_code_bytes, has_ids, has_labels = _ADDITION.unpack_from(content)
+    rest = n_bytes - _ADDITION.size - n_samples * n_code_bytes - 8 * n_samples * has_ids
+    if has_ids > 1 or has_labels > 1 or n_samples * n_code_bytes < 1 or rest < 0 or (rest > 0) != has_labels:
+        raise _misfit(name)
+    return n_samples, n_code_bytes, has_ids, has_labels
+
+
 def _decoded_addition(content, name):
-    if len(content) < _ADDITION.size:
-        raise _misfit(name)
-    n_samples, n_bytes, has_ids, has_labels = _ADDITION.unpack_from(content)
+    n_samples, n_bytes, has_ids, has_labels = _addition_head(content, len(content), name)
     stop = _ADDITION.size + n_samples * n_bytes
-    rest = len(content) - stop - 8 * n_samples * has_ids
-    if has_ids > 1 or has_labels > 1 or n_samples * n_bytes < 1 or rest < 0 or (rest > 0) != has_labels:
-        raise _misfit(name)
     codes = np.frombuffer(content, np.uint8, n_samples * n_bytes, _ADDITION.size).reshape(n_samples, n_bytes)
     ids = labels = None
     if has_ids:
@@ -166,6 +212,10 @@ def _decoded_labels(data, n_samples, name):
         raise _misfit(name)
     shape = (n_samples, n_columns) if n_columns else (n_samples,)
     return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _unknown_kind(kind, name):
+    return FileFormatError(f"{name}: holds a record of the unknown kind {kind}; use a newer version of skhash.")
 
 
 def _misfit(name):
