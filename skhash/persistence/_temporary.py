@@ -60,7 +60,7 @@ def _create(path, mode):
     folder, name = os.path.split(path)
     for _ in range(_MOST_TRIES if HAS_LOCKS else 0):
         temporary = os.path.join(folder, f"{_start_of_name(name)}{secrets.token_hex(8)}.tmp")
-        descriptor = _open_new(temporary, mode)
+        descriptor = _open_new(temporary, mode, path)
         try:
             # Somebody may have taken it for a left one before it was locked. Afterwards nobody can.
             if try_lock(descriptor, is_shared=False) and os.path.lexists(temporary):
@@ -75,13 +75,17 @@ def _create(path, mode):
         _discard(temporary, descriptor)
     # Nobody removes a file of this name, as nobody could tell whether its writer lives.
     temporary = os.path.join(folder, f".skhash-{secrets.token_hex(8)}.tmp")
-    return temporary, _open_new(temporary, mode), False
+    return temporary, _open_new(temporary, mode, path), False
 
 
-def _open_new(temporary, mode):
+def _open_new(temporary, mode, path):
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     # Whoever may replace a read-only file must be able to open what a killed writer left of it.
-    return os.open(temporary, flags, 0o666 if mode is None else mode | stat.S_IRUSR | stat.S_IWUSR)
+    try:
+        return os.open(temporary, flags, 0o666 if mode is None else mode | stat.S_IRUSR | stat.S_IWUSR)
+    except OSError as error:
+        # The caller knows no other name.
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def _discard(temporary, descriptor):

@@ -100,6 +100,14 @@ def test_links_are_followed_and_other_things_refused(tmp_path):
         write_container(tmp_path / "folder", {}, {})
 
 
+def test_a_folder_that_is_missing_is_said_of_the_file_that_was_asked_for(tmp_path):
+    """The name of the temporary file stood there."""
+    path = tmp_path / "none" / "file"
+    with pytest.raises(FileNotFoundError) as raised, atomic_writer(path):
+        pass
+    assert raised.value.filename == os.path.realpath(path)
+
+
 def test_order_of_what_the_system_is_asked_for(tmp_path, monkeypatch):
     calls = []
     for name in ("fsync", "replace"):
