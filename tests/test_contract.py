@@ -250,7 +250,7 @@ def test_one_value_that_is_not_finite_is_found_in_sparse_rows(hasher, fitted):
         (NEW + 1j, "Complex data not supported"),
         (sparse.csr_matrix(NEW) * (1 + 1j), "Complex data not supported"),
         (np.zeros((3, 64), dtype="datetime64[s]"), "features must be real numbers, got dtype datetime64"),
-        (np.full((3, 64), "1.5"), "bytes/strings"),
+        (np.full((3, 64), "1.5"), "features must be real numbers, got dtype <U3"),
     ],
     ids=["complex", "sparse-complex", "dates", "strings"],
 )
