@@ -42,7 +42,7 @@ class Report:
 def run(module, *, seconds, cases=sys.maxsize, first_round=0, jobs=1, seconds_to_hang=_SECONDS_TO_HANG, tell=None):
     """Try the cases of a module with ``ENTRIES`` for some seconds, or so many of them.
 
-    Of several jobs, each takes every so manieth round, so that no case is tried twice, and an equal share of `cases`.
+    Each of `jobs` processes takes every `jobs`-th round, so that no case is tried twice, and an equal share of `cases`.
     `tell` is called with each unexpected outcome, a dictionary with its position, entry, problems and case.
     """
     report, began = Report(next_round=first_round), time.monotonic()

@@ -26,7 +26,7 @@ def make_case(entry, round_number, number):
 
 
 def positions(entries, start, step):
-    """Yield entry after entry of every so manieth round, from a position on."""
+    """Yield entry after entry of every `step`-th round, from a position on."""
     round_number, first_entry, first_number = start
     while True:
         for place in range(first_entry, len(entries)):
