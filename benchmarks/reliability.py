@@ -38,21 +38,22 @@ FULL = {
     "ceilings": len(memory.CEILINGS),
     "mapped codes": 100_000_000,
 }
-# Seconds that each part takes whatever the budget, and those of a full run that come to them: `inputs` of one core of
-# as many as it is given, the others of one.
+# Seconds of one core that each part takes whatever the budget, and those that a full run adds. Only `inputs` uses more
+# cores than one.
 SECONDS = {
-    "files": (5, 250),
-    "peers": (5, 150),
-    "kills": (0, 120),
-    "disks": (0, 60),
-    "readers": (0, 20),
-    "inputs": (20, 1500),
-    "memory": (60, 600),
-    "determinism": (30, 0),
-    "exactness": (60, 0),
-    "checks": (280, 0),
+    "files": (3, 200),
+    "peers": (2, 80),
+    "kills": (3, 140),
+    "disks": (3, 20),
+    "readers": (5, 15),
+    "inputs": (25, 1900),
+    "memory": (100, 1500),
+    "determinism": (20, 0),
+    "exactness": (17, 0),
+    "checks": (290, 0),
 }
 PARTS = tuple(SECONDS)
+# After which a full run tries no more inputs.
 SECONDS_OF_INPUTS = 3600
 SHARES = {"small": 0.05, "full": 1.0}
 

@@ -100,7 +100,7 @@ def test_features_whose_whitening_overflows_are_refused_in_one_line():
     """NumPy warned of three overflows, and the error that followed asked for smaller features."""
     tiny = (X * 1e-44).astype(np.float32)
     with pytest.raises(
-        ValueError, match="LDAHash: the features are so small that weights .* overflow float32"
+        ValueError, match=r"LDAHash: the features are so small that weights .* overflow float32"
     ) as raised:
         LDAHash(2).fit(tiny, Y)
     assert "\n" not in str(raised.value)
