@@ -1,6 +1,6 @@
 """Memory that calls need beside their input and their result, against the ceilings that the documentation states.
 
-    OMP_NUM_THREADS=1 python benchmarks/memory_ceilings.py [--rows 200000] [--features 256] [--bits 64]
+    python benchmarks/memory_ceilings.py [--rows 200000] [--features 256] [--bits 64]
         [--codes 10000000] [--code-bits 128] [--queries 64] [--only fit "search map" ...]
         [--folder DIR] [--output FILE.json]
 
@@ -8,13 +8,15 @@ Linux only. Every row is a process of its own, which makes its input, calls the 
 loops are then ready), gives freed memory back, and calls. Features and codes lie in files of the folder, which are
 deleted in the end. From before to after the call, the process may not allocate more than the ceiling and its result:
 `RLIMIT_DATA`, which counts private memory alone, neither maps of files nor room for stacks that nobody uses, holds it
-to that. What it does use is sampled from outside every two milliseconds. A row whose ceiling was too low says so.
+to that. What it does use is sampled from outside every two milliseconds. A row whose ceiling was too low says so. One
+thread multiplies matrices, unless `OMP_NUM_THREADS` says otherwise.
 """
 
 import argparse
 import ctypes
 import gc
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -34,6 +36,8 @@ N_CLASSES = 100
 N_NEIGHBORS = 10
 # What a call may take for blocks, whatever it is given.
 BLOCKS = 64 * MIB
+# What searching a memory map of any size takes in all, compiled loops included.
+BESIDE_A_MAP = 200 * 10**6
 SMALL = 3000
 
 
@@ -192,7 +196,9 @@ class Search(Case):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 small.score(queries, self.labels[:4096])
-        self.mask = np.arange(len(codes)) % 2 == 0 if self.kind == "where" else None
+        if self.kind == "where":
+            self.mask = np.zeros(len(codes), dtype=bool)
+            self.mask[::2] = True
         if self.where == "memory":
             self.search.fit(np.array(codes), self.labels_of(len(codes)))
             self.search.kneighbors(self.queries)
@@ -226,6 +232,26 @@ class Search(Case):
         if self.kind == "score":
             return BLOCKS + n * (3 * n_bytes + 40)
         return BLOCKS / 2 + n_queries * N_NEIGHBORS * 40
+
+
+class FirstSearches(Search):
+    """Search codes in a memory map, in every way, where nothing was searched before."""
+
+    def warm_up(self):
+        codes = self.codes()
+        self.queries = np.array(codes[:: -(-len(codes) // self.sizes.queries)])
+
+    def call(self):
+        search = skhash.HammingNearestNeighbors(N_NEIGHBORS, radius=self.radius()).fit(self.codes())
+        return (
+            search.kneighbors(self.queries[:1]),
+            search.kneighbors(self.queries),
+            search.kneighbors_graph(self.queries),
+            search.radius_neighbors(self.queries),
+        )
+
+    def ceiling(self):
+        return BESIDE_A_MAP
 
 
 class Fitting(Case):
@@ -333,6 +359,7 @@ CASES = {
             "memory score",
         )
     },
+    "search map first": (FirstSearches, "map"),
     "search fit": (Fitting,),
     **{
         f"metrics {metric}": (Score, metric)
@@ -387,6 +414,7 @@ def watch(arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={"OMP_NUM_THREADS": "1", **os.environ},
     )
     if process.stdout.readline().strip() != "ready":
         return {"error": process.communicate()[1].strip().splitlines()[-1]}
@@ -400,7 +428,7 @@ def watch(arguments):
     printed, errors = process.communicate()
     if process.returncode:
         return {"error": errors.strip().splitlines()[-1] if errors.strip() else f"ended by signal {process.returncode}"}
-    return {**json.loads(printed), "peak": peak - before}
+    return {**json.loads(printed), "peak": peak - before, "process": peak}
 
 
 def measure(sizes, arguments, name):
@@ -413,7 +441,21 @@ def measure(sizes, arguments, name):
     return {**free, "beside": max(0, free["peak"] - free["result"]), "held": held.get("error", "yes")}
 
 
-def main():
+def measurements(sizes, names):
+    """Write the files that cases need, yield each with what was measured, and delete the files."""
+    with tempfile.TemporaryDirectory(dir=sizes.folder) as folder:
+        if any(name.startswith(("fit", "encode")) for name in names):
+            np.save(Path(folder) / "labels.npy", write_rows(Path(folder) / "rows.npy", sizes.rows, sizes.features))
+        if any(name.startswith(("search", "metrics")) for name in names):
+            write_codes(Path(folder) / "codes.npy", sizes.codes, sizes.code_bits // 8)
+        numbers = ("rows", "features", "bits", "codes", "code_bits", "queries")
+        arguments = [f"--{name.replace('_', '-')}={getattr(sizes, name)}" for name in numbers] + [f"--folder={folder}"]
+        for name in names:
+            yield name, measure(sizes, arguments, name)
+
+
+def options():
+    """The command line, whose defaults are the sizes that the documentation is checked at."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--features", type=int, default=256)
@@ -426,7 +468,11 @@ def main():
     parser.add_argument("--output")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--limit", type=int, help=argparse.SUPPRESS)
-    sizes = parser.parse_args()
+    return parser
+
+
+def main():
+    sizes = options().parse_args()
     if sizes.one:
         run_one(sizes, sizes.one)
         return
@@ -437,20 +483,13 @@ def main():
     )
     print("| call | seconds | result, MiB | beside, MiB | ceiling, MiB | held |\n|---|---|---|---|---|---|")
     measured = {}
-    with tempfile.TemporaryDirectory(dir=sizes.folder) as folder:
-        if any(name.startswith(("fit", "encode")) for name in names):
-            np.save(Path(folder) / "labels.npy", write_rows(Path(folder) / "rows.npy", sizes.rows, sizes.features))
-        if any(name.startswith(("search", "metrics")) for name in names):
-            write_codes(Path(folder) / "codes.npy", sizes.codes, sizes.code_bits // 8)
-        numbers = ("rows", "features", "bits", "codes", "code_bits", "queries")
-        arguments = [f"--{name.replace('_', '-')}={getattr(sizes, name)}" for name in numbers] + [f"--folder={folder}"]
-        for name in names:
-            row = measured[name] = measure(sizes, arguments, name)
-            if "error" in row:
-                print(f"| {name} | {row['error']} | | | | |", flush=True)
-                continue
-            cells = [f"{row[key] / MIB:,.0f}" for key in ("result", "beside", "ceiling")]
-            print(f"| {name} | {row['seconds']:.1f} | {' | '.join(cells)} | {row['held']} |", flush=True)
+    for name, row in measurements(sizes, names):
+        measured[name] = row
+        if "error" in row:
+            print(f"| {name} | {row['error']} | | | | |", flush=True)
+            continue
+        cells = [f"{row[key] / MIB:,.0f}" for key in ("result", "beside", "ceiling")]
+        print(f"| {name} | {row['seconds']:.1f} | {' | '.join(cells)} | {row['held']} |", flush=True)
     if sizes.output:
         Path(sizes.output).write_text(json.dumps({"sizes": vars(sizes), "rows": measured}, indent=1), encoding="utf-8")
 

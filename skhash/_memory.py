@@ -5,6 +5,7 @@ compared with what is left before it is asked for: a lower bound of the need wit
 work is refused that could have been done. Elsewhere, where the system tells nothing, NumPy's own error has to do.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -61,7 +62,11 @@ def refusal(name: str, n_bytes: int, what: str, fix: str, available: int, limit:
     message : str
         One line.
     """
-    return f"{name}: {in_words(n_bytes)} of memory needed for {what}, but {limit} leaves {in_words(available)}; {fix}."
+    message = (
+        f"{name}: {in_words(n_bytes)} of memory needed for {what}, but {limit} leaves {in_words(available)}; {fix}."
+    )
+    # Parameters may be integers of hundreds of digits, and sizes their products.
+    return re.sub(r"\d[\d,]{40,}(\.\d)?", lambda number: f"{number[0][:37]}...", message)
 
 
 def in_words(n_bytes: int) -> str:

@@ -1,5 +1,7 @@
 """The hasher contract of this package, over every hasher found by discovery."""
 
+import copy
+import functools
 import pickle
 import threading
 
@@ -20,9 +22,15 @@ X, NEW = DIGITS[:400], DIGITS[400:700]
 every_hasher = pytest.mark.parametrize("hasher", instances(HASHERS.values()), ids=repr)
 
 
+@functools.cache
+def fit_once(hasher, n_bits, dtype):
+    return clone(hasher).set_params(n_bits=n_bits).fit(X.astype(dtype), LABELS[:400])
+
+
 @pytest.fixture
 def fitted(hasher):
-    return clone(hasher).fit(X, LABELS[:400])
+    """A fitted hasher of the test's own; most of the time of these tests would go into fits."""
+    return copy.deepcopy(fit_once(hasher, hasher.n_bits, np.float64))
 
 
 def test_discovery_is_not_empty():
@@ -222,7 +230,7 @@ def test_bad_queries_are_refused_in_one_line(hasher, fitted, queries, message):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_one_value_that_is_not_finite_is_found_among_many_rows(hasher, n_bits, dtype, value):
     """Also in column 0, which is constant, so that methods may give it no weight."""
-    hasher = clone(hasher).set_params(n_bits=n_bits).fit(X.astype(dtype), LABELS[:400])
+    hasher = copy.deepcopy(fit_once(hasher, n_bits, dtype))
     rows = np.tile(NEW, (7, 1)).astype(dtype)
     for row, column in [(0, 0), (1500, 0), (2099, 37)]:
         before, rows[row, column] = rows[row, column], value

@@ -1,5 +1,6 @@
 """What is left of memory, and errors before it is asked for."""
 
+import re
 import subprocess
 import sys
 
@@ -63,6 +64,17 @@ def test_more_than_is_left_is_refused(left):
         check_allocation("Name", 3 * GIB, "a matrix", "use less")
     expected = "Name: 3.0 GiB of memory needed for a matrix, but the machine leaves 2.0 GiB; use less."
     assert str(error.value) == expected
+
+
+def test_numbers_of_hundreds_of_digits_are_cut(left):
+    left(2 * GIB)
+    with pytest.raises(MemoryError) as error:
+        check_allocation("Name", 10**800, f"{10**800:,} features of 7 images", "use less")
+    cut = r"[\d,]{37}\.\.\."
+    message = (
+        rf"Name: {cut} TiB of memory needed for {cut} features of 7 images, but the machine leaves 2\.0 GiB; use less"
+    )
+    assert re.fullmatch(rf"{message}\.", str(error.value))
 
 
 def test_small_allocations_read_nothing(monkeypatch):
@@ -195,7 +207,7 @@ def test_few_rows_of_a_huge_hadamard_matrix_take_no_more_than_themselves():
     np.testing.assert_array_equal(centers.astype(np.int64) @ centers.T, 2**20 * np.eye(3))
     with pytest.raises(MemoryError) as error:
         hadamard_centers(10**6, 2**40)
-    assert_one_line(error, "hadamard_centers: ", "lower n_bits")
+    assert_one_line(error, "hadamard_centers: ", "lower either")
 
 
 def test_results_that_are_larger_than_what_is_left_are_refused(left):

@@ -71,7 +71,7 @@ class BaseHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             raise ValueError(f"{type(self).__name__}: n_bits={self.n_bits} must be an integer >= 1.")
         self._make_numbers_plain()
         X = self._check_training_rows(X)
-        what = f"a fit with n_bits={shown(self.n_bits)}"
+        what = f"a fit with n_bits={self.n_bits:,}"
         check_allocation(type(self).__name__, self._fit_bytes(int(self.n_bits), X), what, "use fewer bits")
         self._fit(X, *labels)
         self.n_bits_ = int(self.n_bits)

@@ -148,6 +148,11 @@ class LDAHash(LinearMap, SupervisedHasher):
                 f"{len(labelled)}, n_features={n_features}); use fewer bits or DiscriminantITQ, which has no limit."
             )
         dtype = float_dtype(X)
+        if np.abs(weights).max() > np.finfo(dtype).max:
+            raise ValueError(
+                f"LDAHash: the features are so small that weights which divide by their spread overflow {dtype}; scale "
+                "them, or pass them in float64."
+            )
         offsets = (total.mean @ weights).astype(dtype)
         projections = apply_to_rows(lambda rows: rows @ weights.astype(dtype) - offsets, X, self.n_bits, dtype)
         self.thresholds_, self.errors_ = _best_thresholds(projections, shares)

@@ -107,7 +107,13 @@ class ShiftInvariantKernelLSH(BaseHasher):
         self.phases_ = random.uniform(0, 2 * np.pi, self.n_bits).astype(dtype)
         self.thresholds_ = random.uniform(-1, 1, self.n_bits).astype(dtype)
         self.kernel_width_ = self._mean_distance(X, random) if self.kernel_width is None else float(self.kernel_width)
-        self.components_ = (directions / self.kernel_width_).astype(dtype)
+        with np.errstate(over="ignore"):
+            self.components_ = (directions / self.kernel_width_).astype(dtype)
+        if not np.isfinite(self.components_).all():
+            raise ValueError(
+                f"ShiftInvariantKernelLSH: kernel_width={self.kernel_width_} is too small for directions of {dtype}, "
+                "which overflow; pass a larger one, and scale the features if they are as small."
+            )
 
     def _mean_distance(self, X, random):
         anchors = choose_anchors(X, min(_N_ANCHORS, X.shape[0]), random)

@@ -165,5 +165,6 @@ def _quantization_error(codes, projections):
                 "code_statistics: codes differ from pack_bits(projections >= 0); pass the projections of these items."
             )
         signs = np.where(is_one, 1.0, -1.0)
-        total += np.square(signs - projections[batch]).sum()
+        # NumPy adds in the order of the memory, of which the result must not tell.
+        total += np.square(np.subtract(signs, projections[batch], order="C")).sum()
     return float(total / projections.size)

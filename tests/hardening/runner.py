@@ -1,4 +1,4 @@
-"""Runs the cases of a suite in a process of their own, and goes on where it crashes or hangs."""
+"""Runs the cases of a suite in processes of their own, and goes on where one crashes or hangs."""
 
 import contextlib
 import importlib
@@ -22,7 +22,7 @@ _NOT_BEGUN = -1
 
 @dataclass
 class Report:
-    """What a run found."""
+    """What a run found, and the round from which another one tries what this one did not."""
 
     n_tried: int = 0
     n_returned: int = 0
@@ -31,6 +31,7 @@ class Report:
     n_crashes: int = 0
     n_hangs: int = 0
     seconds: float = 0.0
+    next_round: int = 0
     found: list = field(default_factory=list)
 
     def as_dict(self):
@@ -38,78 +39,122 @@ class Report:
         return {name: value for name, value in vars(self).items() if name != "found"}
 
 
-def run(module, *, seconds, cases=sys.maxsize, first_round=0, seconds_to_hang=_SECONDS_TO_HANG, tell=None):
+def run(module, *, seconds, cases=sys.maxsize, first_round=0, jobs=1, seconds_to_hang=_SECONDS_TO_HANG, tell=None):
     """Try the cases of a module with ``ENTRIES`` for some seconds, or so many of them.
 
+    Each of `jobs` processes takes every `jobs`-th round, so that no case is tried twice, and an equal share of `cases`.
     `tell` is called with each unexpected outcome, a dictionary with its position, entry, problems and case.
     """
-    report, position, began = Report(), (first_round, 0, 0), time.monotonic()
+    report, began = Report(next_round=first_round), time.monotonic()
 
     def note(found):
         report.found.append(found)
         if tell is not None:
             tell(found)
 
-    while report.n_tried < cases and (left := seconds - (time.monotonic() - began)) > 0:
-        counts, position, end = _run_worker(module, position, left, cases - report.n_tried, seconds_to_hang, note)
-        report.n_tried += counts[0]
-        report.n_returned += counts[1]
-        report.n_refused += counts[2]
-        report.n_unexpected += counts[3]
-        if end is None:
-            break
-        report.n_tried += 1
-        report.n_unexpected += 1
-        report.n_hangs += "hang" in end
-        report.n_crashes += "hang" not in end
-        note(_describe(module, position, end))
-        # The next position: the worker passes over shares that are used up.
-        position = (*position[:2], position[2] + 1)
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for number in range(min(jobs, cases)):
+            share = cases // jobs + (number < cases % jobs)
+            worker = _Job(module, (first_round + number, jobs), share, began + seconds, seconds_to_hang, report, note)
+            workers.append(stack.enter_context(worker))
+        # Every one of them is looked at, not only the first that goes on.
+        while sum(worker.goes_on() for worker in workers):
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
     report.seconds = time.monotonic() - began
     return report
 
 
-def _run_worker(module, position, seconds, cases, seconds_to_hang, note):
-    """Return the counts, the last position, and how the worker failed or None."""
-    with tempfile.TemporaryDirectory(prefix="skhash-hardening-") as folder:
-        journal, errors = os.path.join(folder, "journal"), os.path.join(folder, "errors")
-        with open(journal, "wb") as file:
-            file.write(JOURNAL.pack(*position, _NOT_BEGUN, 0, 0, 0))
-        command = [sys.executable, "-m", "tests.hardening.worker", module, journal, "--start", *map(str, position)]
-        command += ["--seconds", str(seconds), "--cases", str(min(cases, sys.maxsize))]
-        with open(errors, "w") as stderr, open(os.path.join(folder, "found"), "w+") as stdout:
-            process = subprocess.Popen(command, stdout=stdout, stderr=stderr)
-            hangs = _wait(process, journal, seconds_to_hang)
-            stdout.seek(0)
-            for line in stdout:
-                with contextlib.suppress(json.JSONDecodeError):
-                    note(json.loads(line))
-        numbers = _read(journal)
-        if numbers[3] == _NOT_BEGUN:
-            numbers = (*numbers[:3], 0, 0, 0, 0)
-        with open(errors) as stderr:
-            last_words = stderr.read()[-3000:]
-    end = None
-    if hangs:
-        end = f"hang of more than {seconds_to_hang:.0f} s"
-    elif process.returncode:
-        end = f"crash with status {process.returncode}: {last_words}"
-    return numbers[3:], tuple(numbers[:3]), end
+class _Job:
+    """A process that tries cases, and the next one where a case brought it down; its numbers go into a report."""
 
+    def __init__(self, module, rounds, cases, stop, seconds_to_hang, report, note):
+        first_round, self.step = rounds
+        self.module, self.left, self.stop, self.seconds_to_hang = module, cases, stop, seconds_to_hang
+        self.report, self.note = report, note
+        self.position = (first_round, 0, 0)
+        self.process = None
 
-def _wait(process, journal, seconds_to_hang):
-    """Wait for the end; kill a worker that is at one case for too long, and return whether it was."""
-    last, since = None, time.monotonic()
-    while process.poll() is None:
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
-        numbers = _read(journal)
-        if numbers != last:
-            last, since = numbers, time.monotonic()
-        elif time.monotonic() - since > (_SECONDS_TO_BEGIN if numbers[3] == _NOT_BEGUN else seconds_to_hang):
-            process.kill()
-            process.wait()
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="skhash-hardening-")
+        self.journal, self.found, self.errors = (
+            os.path.join(self.folder.name, name) for name in ("journal", "found", "errors")
+        )
+        self._start()
+        return self
+
+    def __exit__(self, *error):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        self.folder.cleanup()
+
+    def goes_on(self):
+        """Look at the process, count what it did if it ended, and tell whether there is more to wait for."""
+        if self.process is None:
+            return False
+        hangs = self.process.poll() is None and self._hangs()
+        if self.process.poll() is None and not hangs:
             return True
-    return False
+        if hangs:
+            self.process.kill()
+            self.process.wait()
+        if self._count(hangs) and self.left > 0 and time.monotonic() < self.stop:
+            self._start()
+            return True
+        self.process = None
+        return False
+
+    def _start(self):
+        with open(self.journal, "wb") as file:
+            file.write(JOURNAL.pack(*self.position, _NOT_BEGUN, 0, 0, 0))
+        command = [sys.executable, "-m", "tests.hardening.worker", self.module, self.journal]
+        command += ["--start", *map(str, self.position), "--step", str(self.step)]
+        command += ["--seconds", str(self.stop - time.monotonic()), "--cases", str(self.left)]
+        # Workers share the cores, which each would otherwise take all of for its products of matrices.
+        threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.step))}
+        with open(self.found, "w") as stdout, open(self.errors, "w") as stderr:
+            self.process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env={**threads, **os.environ})
+        self.last, self.since = None, time.monotonic()
+
+    def _hangs(self):
+        """Tell whether the process has been at one case for too long."""
+        numbers = _read(self.journal)
+        if numbers != self.last:
+            self.last, self.since = numbers, time.monotonic()
+        limit = _SECONDS_TO_BEGIN if numbers[3] == _NOT_BEGUN else self.seconds_to_hang
+        return time.monotonic() - self.since > limit
+
+    def _count(self, hangs):
+        """Add up what a process did; return whether a case brought it down."""
+        with open(self.found) as stdout:
+            for line in stdout:
+                # The last line of a process that was killed may be half a line.
+                with contextlib.suppress(json.JSONDecodeError):
+                    self.note(json.loads(line))
+        *position, n_tried, n_returned, n_refused, n_unexpected = _read(self.journal)
+        n_tried = max(n_tried, 0)
+        end = None
+        if hangs:
+            end = f"hang of more than {self.seconds_to_hang:.0f} s"
+        elif self.process.returncode:
+            with open(self.errors) as stderr:
+                end = f"crash with status {self.process.returncode}: {stderr.read()[-3000:]}"
+        report = self.report
+        if end is not None:
+            n_tried, n_unexpected = n_tried + 1, n_unexpected + 1
+            report.n_hangs += hangs
+            report.n_crashes += not hangs
+            self.note(_describe(self.module, tuple(position), end))
+        report.n_tried += n_tried
+        report.n_returned += n_returned
+        report.n_refused += n_refused
+        report.n_unexpected += n_unexpected
+        report.next_round = max(report.next_round, position[0] + 1)
+        self.left -= n_tried
+        # The next position: the worker passes over shares that are used up.
+        self.position = (*position[:2], position[2] + 1)
+        return end is not None
 
 
 def _read(journal):

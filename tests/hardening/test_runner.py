@@ -25,6 +25,19 @@ def test_crashes_and_hangs_are_counted_and_passed_over():
     assert report.found[0]["position"] == (0, 1, 0)
 
 
+def test_jobs_try_no_case_twice():
+    # Of rounds of seven cases, with a crash and a hang each, the first job takes 5 and 7, the second one 6 and 8.
+    found = []
+    report = run(
+        "tests.hardening.faulty", seconds=300, cases=28, first_round=5, jobs=2, seconds_to_hang=3, tell=found.append
+    )
+    assert (report.n_tried, report.n_refused, report.n_unexpected) == (28, 20, 16)
+    assert (report.n_crashes, report.n_hangs) == (4, 4)
+    expected = [(number, *place) for number in (5, 6, 7, 8) for place in ((1, 0), (2, 0), (2, 1), (3, 0))]
+    assert sorted(tuple(one["position"]) for one in found) == expected
+    assert report.next_round >= 9
+
+
 def test_the_command_tries_inputs_and_finds_nothing():
     done = subprocess.run(
         [sys.executable, "-m", "tests.hardening", "--budget", "60", "--cases", "300", "--first-round", "1"],

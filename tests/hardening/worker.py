@@ -25,15 +25,15 @@ def make_case(entry, round_number, number):
     return entry.make(random.Random(f"{entry.name}:{round_number}:{number}"))
 
 
-def positions(entries, start):
-    """Yield entry after entry, round after round, from a position on."""
+def positions(entries, start, step):
+    """Yield entry after entry of every `step`-th round, from a position on."""
     round_number, first_entry, first_number = start
     while True:
         for place in range(first_entry, len(entries)):
             for number in range(first_number, entries[place].share):
                 yield round_number, place, number
             first_number = 0
-        first_entry, round_number = 0, round_number + 1
+        first_entry, round_number = 0, round_number + step
 
 
 def main():
@@ -42,17 +42,18 @@ def main():
     parser.add_argument("module")
     parser.add_argument("journal")
     parser.add_argument("--start", type=int, nargs=3, default=(0, 0, 0))
+    parser.add_argument("--step", type=int, default=1)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--cases", type=int, required=True)
     arguments = parser.parse_args()
+    stop = time.monotonic() + arguments.seconds
     faulthandler.enable()
     entries = importlib.import_module(arguments.module).ENTRIES
     counts = {"returned": 0, "refused": 0}
     n_unexpected = 0
     with open(arguments.journal, "r+b") as file:
         journal = mmap.mmap(file.fileno(), JOURNAL.size)
-    stop = time.monotonic() + arguments.seconds
-    for n_tried, position in enumerate(positions(entries, arguments.start)):
+    for n_tried, position in enumerate(positions(entries, arguments.start, arguments.step)):
         journal[:] = JOURNAL.pack(*position, n_tried, counts["returned"], counts["refused"], n_unexpected)
         if time.monotonic() > stop or n_tried >= arguments.cases:
             break

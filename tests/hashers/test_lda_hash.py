@@ -94,3 +94,15 @@ def test_what_gives_no_bits_is_refused_in_one_line(rows, y, n_bits, message):
     with pytest.raises(ValueError, match=message) as raised:
         LDAHash(n_bits).fit(rows, y)
     assert "\n" not in str(raised.value)
+
+
+def test_features_whose_whitening_overflows_are_refused_in_one_line():
+    """NumPy warned of three overflows, and the error that followed asked for smaller features."""
+    tiny = (X * 1e-44).astype(np.float32)
+    with pytest.raises(
+        ValueError, match=r"LDAHash: the features are so small that weights .* overflow float32"
+    ) as raised:
+        LDAHash(2).fit(tiny, Y)
+    assert "\n" not in str(raised.value)
+    double = LDAHash(2).fit(tiny.astype(np.float64), Y)
+    assert np.isfinite(double.project(tiny.astype(np.float64))).all()

@@ -79,3 +79,11 @@ def test_sparse_rows_give_the_projections_of_dense_rows():
 def test_impossible_widths_are_refused(width):
     with pytest.raises(ValueError, match="'kernel_width' parameter of ShiftInvariantKernelLSH"):
         ShiftInvariantKernelLSH(4, kernel_width=width).fit(DIGITS)
+
+
+@pytest.mark.parametrize(("width", "dtype"), [(5e-324, np.float64), (1e-40, np.float32)])
+def test_width_whose_inverse_overflows_is_refused_by_name(width, dtype):
+    """NumPy warned of the division, and the error that followed spoke of the features."""
+    with pytest.raises(ValueError, match=f"kernel_width={width} is too small for directions of float") as raised:
+        ShiftInvariantKernelLSH(4, kernel_width=width).fit(DIGITS.astype(dtype))
+    assert "\n" not in str(raised.value)

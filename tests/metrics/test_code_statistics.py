@@ -95,3 +95,15 @@ def test_lengths_that_are_no_integers_are_refused_in_one_line():
     with pytest.raises(TypeError, match="n_bits must be an integer") as raised:
         code_statistics([[1], [2]], n_bits=np.ones((2, 2)), projections=np.ones((2, 8)))
     assert "\n" not in str(raised.value)
+
+
+def test_quantization_error_does_not_depend_on_the_order_in_memory():
+    """Its last digit did: sums of rounded numbers depend on their order."""
+    for seed in range(20):
+        projections = np.random.default_rng(seed).standard_normal((40, 12))
+        codes = pack_bits(projections >= 0)
+        errors = {
+            code_statistics(codes, n_bits=12, projections=same).quantization_error
+            for same in (projections, np.asfortranarray(projections), projections[::-1].copy()[::-1])
+        }
+        assert len(errors) == 1
