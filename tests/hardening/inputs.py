@@ -4,6 +4,7 @@
 tests: many for functions that take microseconds, few for fits.
 """
 
+import contextlib
 import copy
 import functools
 import itertools
@@ -1270,7 +1271,9 @@ def _hasher_entries(name, number, template):
 
         def call(value):
             hasher = clone(template).set_params(**{parameter: value})
-            hasher.fit(_train(), _train_labels())
+            # Some strings are folders for checkpoints.
+            with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+                hasher.fit(_train(), _train_labels())
             return _probe(hasher)
 
         argument = hostile.seed(rng) if parameter == "random_state" else hostile.parameter(rng, huge=huge)
