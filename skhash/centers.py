@@ -124,8 +124,6 @@ def hadamard_centers(n_classes, n_bits, *, random_state=None):
         raise ValueError(
             f"hadamard_centers: {n_classes} classes exceed the {2 * n_bits} rows for n_bits={n_bits}; raise n_bits."
         )
-    what = f"the result, centres of {n_classes:,} classes and n_bits={n_bits:,}"
-    check_allocation("hadamard_centers", n_classes * n_bits, what, "lower n_bits")
     n_rows = 2 * n_bits if n_classes > n_bits else n_bits
     centers = np.empty((n_classes, n_bits), dtype=np.int8)
     # Of the matrix, only these rows are made: entry (i, j) is -1 where i and j share an odd number of ones.
