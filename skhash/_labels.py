@@ -191,7 +191,8 @@ def _class_targets(name, values, classes):
     if values.dtype.kind == "O":
         labelled = np.array([isinstance(value, str) or bool(value != -1) for value in values], dtype=bool)
     else:
-        labelled = np.ones(len(values), dtype=bool) if values.dtype.kind in "US" else values != -1
+        # None of these is -1, and NumPy 2.0.0 may crash where it compares unsigned integers with it.
+        labelled = np.ones(len(values), dtype=bool) if values.dtype.kind in "USu" else values != -1
     present = _plain(name, values[labelled])
     known, numbers = np.unique(present, return_inverse=True)
     if classes is not None:

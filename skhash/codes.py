@@ -247,7 +247,8 @@ def _packed_from_numbers(array):
     if array.dtype.kind not in "uif":
         raise ValueError(f"pack_bits: expected booleans, 0/1 or -1/+1, got dtype {array.dtype}.")
     codes = np.empty((len(array), code_width(array.shape[1])), dtype=np.uint8)
-    are_bits = are_signs = True
+    # NumPy 2.0.0 crashes where it compares unsigned integers that are not contiguous with -1.
+    are_bits, are_signs = True, array.dtype.kind != "u"
     for batch in _batches_of_rows(array):
         values = array[batch]
         ones = values == 1

@@ -182,6 +182,17 @@ def test_pack_bits_reads_rows_whatever_the_memory_order():
     np.testing.assert_array_equal(pack_bits(bits[::-1]), expected[::-1])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+def test_unsigned_bits_with_gaps_in_memory_do_not_crash(dtype):
+    """NumPy 2.0.0 compared them with -1, and read what was not there."""
+    bits = np.zeros((4, 22), dtype=dtype)
+    bits[:, ::2] = [1, 0, 1, 1, 0, 0, 0, 1, 1, 0, 1]
+    np.testing.assert_array_equal(pack_bits(bits[:, ::2]), [[0b10110001, 0b10100000]] * 4)
+    with pytest.raises(ValueError, match="values must be all 0/1 or all -1/"):
+        pack_bits(np.broadcast_to(np.array([131, 208, 152], dtype=dtype), (4, 3)))
+    np.testing.assert_array_equal(pack_bits(np.ones((2, 16), dtype=dtype)[:, ::2]), [[255], [255]])
+
+
 @pytest.mark.parametrize("bits", [[[0, 1, -1]], [[0.5, 1.0]], [[2, 1]], [["a"]], [1, 0], np.empty((0, 3)), [[np.nan]]])
 def test_pack_bits_refuses_what_is_ambiguous(bits):
     with pytest.raises(ValueError, match="pack_bits"):
