@@ -24,7 +24,7 @@ from .._images import (
 )
 from .._optional import import_optional
 from .._sklearn import Interval, StrOptions
-from .._validation import all_finite
+from .._validation import all_finite, shown
 from ..codes import pack_bits
 from ..hashers._base import BaseHasher
 from ._kinds import describe_rows, holds_images
@@ -516,8 +516,8 @@ class BaseDeepHasher(BaseHasher, metaclass=ABCMeta):
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(
-                f"{plan.name}: checkpoint_dir={str(folder)!r} cannot be made ({error.strerror}); pass a folder that "
-                "can be written to."
+                f"{plan.name}: checkpoint_dir={shown(str(folder))} cannot be made ({error.strerror}); pass a folder "
+                "that can be written to."
             ) from error
         plan.checkpoint = folder / f"{plan.name}-{plan.fingerprint}.safetensors"
 

@@ -7,12 +7,16 @@ import torch
 from torch import nn
 
 from .._backbones import BACKBONES, PRESETS, one_line
+from .._memory import check_allocation
+from .._validation import shown
 from ._moments import mean_and_scale
 
 __all__ = ["BackboneNetwork", "LinearHead", "MLPHead", "SmallCNN"]
 
 # Longer side in pixels up to which images are left to a small network of their own.
 _SMALL_IMAGE = 64
+# Inputs that the last layer of each named network has at least, but the linear one.
+_FEWEST_LAST_INPUTS = 128
 
 
 class _Standardizer(nn.Module):
@@ -312,9 +316,8 @@ class BackboneNetwork(nn.Module):
     def __init__(self, n_channels, n_bits, *, backbone="efficientnet_lite0", weights=None, dropout=0.2):
         super().__init__()
         if backbone not in BACKBONES:
-            raise ValueError(
-                f"BackboneNetwork: backbone={backbone!r} is unknown; use {', '.join(map(repr, sorted(BACKBONES)))}."
-            )
+            names = ", ".join(map(repr, sorted(BACKBONES)))
+            raise ValueError(f"BackboneNetwork: backbone={shown(backbone)} is unknown; use {names}.")
         if n_channels not in (1, 3):
             raise ValueError(f"BackboneNetwork: images have {n_channels} channels; use gray images or RGB.")
         named = BACKBONES[backbone]
@@ -443,7 +446,7 @@ def _build_named(network, input_shape, n_bits, name):
         raise ValueError(f"{name}: network={network!r} cannot be used, because {found}; use one of {names}, {fix}.")
     if network != "auto" and network not in own:
         raise ValueError(
-            f"{name}: network={network!r} is unknown; use one of {names}, an nn.Module, or a callable "
+            f"{name}: network={shown(network)} is unknown; use one of {names}, an nn.Module, or a callable "
             f"({_size_name(input_shape)}, n_bits) -> nn.Module."
         )
     if network == "auto":
@@ -451,6 +454,9 @@ def _build_named(network, input_shape, n_bits, name):
             network = "cnn" if max(input_shape[1:]) <= _SMALL_IMAGE else "efficientnet_lite0"
         else:
             network = "mlp"
+    n_inputs = input_shape[0] if network == "linear" else _FEWEST_LAST_INPUTS
+    what = f"the last layer of the network with n_bits={n_bits:,} and its gradients"
+    check_allocation(name, 2 * 4 * n_inputs * n_bits, what, "use fewer bits")
     try:
         return own[network](input_shape[0], n_bits)
     except (ImportError, ValueError) as error:

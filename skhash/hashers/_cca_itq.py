@@ -146,7 +146,7 @@ class CCAITQ(LinearMap, SupervisedHasher):
         # Of the covariance matrix, which is the scatter matrix over n.
         components = (directions[:, : self.n_bits] * (self.correlations_ * np.sqrt(len(rows)))).T
         # Of all rows, whose projections are few numbers: the labelled ones are not copied.
-        projections = rows_at(centred_projections(X, mean, components), rows)
+        projections = rows_at(centred_projections(self, X, mean, components), rows)
         start = random_rotation(self.n_bits, check_random_state(self.random_state))[: len(components)]
         self.rotation_, self.quantization_errors_ = learn_rotation(projections, start, self.max_iter)
         self.n_iter_ = self.max_iter

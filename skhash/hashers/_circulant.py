@@ -245,7 +245,10 @@ def _best_magnitudes(power, cross_magnitudes, weight):
 
     Newton's method starts above it, where the cubic is convex, so it comes down to the root without overshooting.
     """
-    z = 1 + np.cbrt(cross_magnitudes / weight)
+    with np.errstate(over="ignore"):
+        z = 1 + np.cbrt(cross_magnitudes / weight)
+        # With next to no weight, the root is that of the linear terms.
+        z = np.where(np.isfinite(z), z, cross_magnitudes / np.maximum(power, np.finfo(float).tiny))
     for _ in range(100):
         values = z * (weight * z**2 + power - weight) - cross_magnitudes
         slopes = 3 * weight * z**2 + power - weight

@@ -7,9 +7,11 @@ from scipy import sparse
 from sklearn.utils import check_random_state
 
 from .._sklearn import Interval
+from .._validation import all_finite, largest_magnitude
 from ._base import PrincipalComponentHasher
 from ._blocks import apply_to_rows, float_dtype, map_in_order, stack, stacks_of
 from ._linear_algebra import procrustes_rotation, random_rotation, supported_components
+from ._statistics import overflow_error
 
 # Up to this share of changed bits, a sparse product of them is faster than a dense one of all bits.
 _FEW_CHANGES = 1 / 64
@@ -121,7 +123,7 @@ class ITQ(PrincipalComponentHasher):
         components, _ = supported_components(self, self.n_bits, statistics)
         if previous_weights is None:
             start = random_rotation(self.n_bits, check_random_state(self.random_state))
-            projections = centred_projections(X, statistics.mean, components)
+            projections = centred_projections(self, X, statistics.mean, components)
             rotation, self.quantization_errors_ = learn_rotation(projections, start, self.max_iter)
             self.n_iter_ = self.max_iter
         else:
@@ -131,11 +133,14 @@ class ITQ(PrincipalComponentHasher):
         return components.T @ rotation
 
 
-def centred_projections(X, mean, components):
+def centred_projections(estimator, X, mean, components):
     """Compute V, the principal components of rows.
 
     Parameters
     ----------
+    estimator : estimator
+        Named in the error.
+
     X : {ndarray, CSR matrix} of shape (n_samples, n_features)
         Rows.
 
@@ -149,10 +154,19 @@ def centred_projections(X, mean, components):
     -------
     projections : ndarray of shape (n_samples, n_components)
         Of `float_dtype(X)`.
+
+    Raises
+    ------
+    ValueError
+        If they are so large that sums over the rows overflow.
     """
     dtype = float_dtype(X)
-    weights, offsets = components.T.astype(dtype), (mean @ components.T).astype(dtype)
-    return apply_to_rows(lambda rows: rows @ weights - offsets, X, len(components), dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        weights, offsets = components.T.astype(dtype), (mean @ components.T).astype(dtype)
+        projections = apply_to_rows(lambda rows: rows @ weights - offsets, X, len(components), dtype)
+    if not all_finite(projections) or largest_magnitude(projections) > np.finfo(dtype).max / len(projections):
+        raise overflow_error(estimator)
+    return projections
 
 
 def learn_rotation(projections, rotation, n_turns):

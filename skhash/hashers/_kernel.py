@@ -15,6 +15,7 @@ from .._validation import all_finite, largest_magnitude
 from ._anchors import choose_anchors, gaussian_kernel, kernel_width
 from ._base import SupervisedHasher
 from ._blocks import apply_to_rows, float_dtype, rows_at
+from ._statistics import check_weights
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ class KernelHasher(SupervisedHasher, metaclass=ABCMeta):
         if abs(spread).max() == 0:
             raise ValueError(f"{name}: all {len(rows)} labelled rows are equal; pass rows that differ.")
         weights, offsets = self._learn(features, targets, random)
+        check_weights(self, weights, float_dtype(X))
         self._weights, self._offsets = weights.astype(float_dtype(X)), offsets.astype(np.float64)
 
     def _learn_map(self, X, random):

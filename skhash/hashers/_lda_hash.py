@@ -9,7 +9,7 @@ from .._sklearn import Interval
 from ._base import LinearMap, SupervisedHasher
 from ._blocks import SelectedRows, apply_to_rows, block_of, float_dtype, map_in_order
 from ._linear_algebra import generalized_eigenvectors
-from ._statistics import RunningStatistics, check_finite_statistics
+from ._statistics import RunningStatistics, check_finite_statistics, check_weights
 
 # Rows of one product.
 _BLOCK_ROWS = 4096
@@ -148,11 +148,7 @@ class LDAHash(LinearMap, SupervisedHasher):
                 f"{len(labelled)}, n_features={n_features}); use fewer bits or DiscriminantITQ, which has no limit."
             )
         dtype = float_dtype(X)
-        if np.abs(weights).max() > np.finfo(dtype).max:
-            raise ValueError(
-                f"LDAHash: the features are so small that weights which divide by their spread overflow {dtype}; scale "
-                "them, or pass them in float64."
-            )
+        check_weights(self, weights, dtype)
         offsets = (total.mean @ weights).astype(dtype)
         projections = apply_to_rows(lambda rows: rows @ weights.astype(dtype) - offsets, X, self.n_bits, dtype)
         self.thresholds_, self.errors_ = _best_thresholds(projections, shares)

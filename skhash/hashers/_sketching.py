@@ -147,7 +147,7 @@ class SketchingHash(PrincipalComponentHasher):
         else:
             rotation = random_rotation(self.n_bits, check_random_state(self.random_state))
             if self.rotation == "itq":
-                projections = centred_projections(X, statistics.mean, components)
+                projections = centred_projections(self, X, statistics.mean, components)
                 rotation, _ = learn_rotation(projections, rotation, _N_TURNS)
         self.components_ = components.astype(float_dtype(X))
         self.rotation_ = rotation

@@ -184,3 +184,29 @@ def overflow_error(estimator):
         f"{type(estimator).__name__}: features are so large that their products overflow; scale them, for example "
         "with sklearn.preprocessing.StandardScaler."
     )
+
+
+def check_weights(estimator, weights, dtype):
+    """Refuse weights that overflow where they are cast, as those that divide by the spread of very small features do.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Named in the error.
+
+    weights : ndarray, dtype float64
+        What projections are computed with.
+
+    dtype : dtype
+        What they are cast to.
+
+    Raises
+    ------
+    ValueError
+        If one exceeds what the dtype holds.
+    """
+    if np.abs(weights).max() > np.finfo(dtype).max:
+        raise ValueError(
+            f"{type(estimator).__name__}: the features are so small that weights which divide by their spread overflow "
+            f"{dtype}; scale them, or pass them in float64."
+        )

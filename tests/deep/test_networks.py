@@ -290,3 +290,17 @@ def test_networks_that_do_not_fit_are_refused_in_one_line(network, input_shape, 
         make_network(network, input_shape, 3, name="Name")
     assert "\n" not in str(raised.value)
     assert str(raised.value).startswith("Name: ")
+
+
+@pytest.mark.parametrize("network", ["linear", "mlp"])
+@pytest.mark.parametrize("n_bits", [2**40, 2**62])
+def test_networks_larger_than_memory_are_refused_by_name(network, n_bits):
+    """torch said that it could not allocate, or that a size overflowed."""
+    with pytest.raises(MemoryError, match=rf"^name: .* of memory needed for the last layer .* n_bits={n_bits:,} "):
+        make_network(network, (5,), n_bits, name="name")
+
+
+def test_names_of_networks_are_cut_in_messages():
+    with pytest.raises(ValueError, match=r"network='x+\.\.\. is unknown") as raised:
+        make_network("x" * 3000, (5,), 2, name="name")
+    assert len(str(raised.value)) < 300

@@ -441,7 +441,8 @@ def _of_relevance(rng, relevance):
 
 @entry("skhash.metrics.code_statistics", _METRIC)
 def _code_statistics(rng):
-    projections = hostile.numpy_rng(rng).standard_normal((6, 8))
+    # Some frames hold a column in float32.
+    projections = hostile.numpy_rng(rng).standard_normal((6, 8), dtype=np.float32).astype(np.float64)
 
     def hostile_projections():
         made = hostile.features(rng, 6, 8)
@@ -535,7 +536,7 @@ def _split_check(result, values):
 
 
 def _whole(label):
-    return int(label) if isinstance(label, float) else label
+    return int(label) if isinstance(label, (float, np.floating)) else label
 
 
 def _split_entry(name, function, counts):
@@ -819,12 +820,9 @@ def _where(rng):
     if kind == "odd":
         made = hostile.no_matrix(rng)
         # None is no restriction, and no ids leave nothing.
-        return Argument(
-            made.value,
-            None,
-            EITHER if made.value is None or made.text in ("empty list", "scalar") else REFUSED,
-            made.text,
-        )
+        is_empty = isinstance(made.value, (list, dict, set)) and not made.value
+        allowed = made.value is None or is_empty or made.text in ("empty list", "scalar")
+        return Argument(made.value, None, EITHER if allowed else REFUSED, made.text)
     if kind == "wrong ids":
         return Argument(
             rng.choice([[1, 2, 3, 4], [-10], [2**63], [2**64], [0, 0], [10**400], ids + 0.0, [True, False], ids + 0j,
@@ -1533,7 +1531,9 @@ def _pixel_features(rng):
 def _find_unreadable_images(rng):
     makers = {"X": lambda: _images(rng), "n_jobs": lambda: hostile.parameter(rng, huge=False)}
     made = one_hostile(rng, {"X": np.zeros((2, 4, 4), dtype=np.uint8), "n_jobs": None}, makers)
-    if made["X"].text == "paths" or (made["X"].text.startswith("images with") and isinstance(made["X"].value[1], str)):
+    if made["X"].text in ("paths", "list of strings") or (
+        made["X"].text.startswith("images with") and isinstance(made["X"].value[1], str)
+    ):
         # Such images are what it looks for.
         made["X"] = Argument(made["X"].value, None, EITHER, "paths")
     return Case(find_unreadable_images, made, lambda result, values: None if isinstance(result, list) else "no list")

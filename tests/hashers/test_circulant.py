@@ -83,6 +83,12 @@ def test_magnitude_is_the_positive_root_of_the_cubic():
     np.testing.assert_allclose(roots, expected, rtol=1e-5, atol=1e-9)
 
 
+def test_next_to_no_weight_leaves_the_root_of_the_linear_terms():
+    """Dividing by it overflowed: 2 z = 6 and 4 z = 1 are left of the cubic."""
+    np.testing.assert_allclose(_best_magnitudes(np.array([2.0, 4.0]), np.array([6.0, 1.0]), 5e-324), [3.0, 0.25])
+    assert np.isfinite(CirculantHash(8, orthogonality_weight=5e-324, random_state=0).fit(DIGITS).objectives_).all()
+
+
 @pytest.mark.parametrize("n_bits", [20, 64, 100])
 @pytest.mark.parametrize("weight", [0.01, 1.0])
 def test_objective_never_rises(n_bits, weight):

@@ -148,3 +148,10 @@ def test_wrong_parameters_are_refused_by_name(parameters):
     (name,) = parameters
     with pytest.raises(ValueError, match=f"'{name}' parameter of ColumnSampledHash"):
         ColumnSampledHash(4, **parameters).fit(DIGITS[:50], LABELS[:50])
+
+
+def test_weights_that_overflow_are_refused_by_name():
+    """NumPy warned of the cast, and codes were of one kind."""
+    X = np.random.RandomState(0).randint(-8, 9, size=(30, 5)).astype(np.float32) * np.float32(1.4e-45)
+    with pytest.raises(ValueError, match=r"^ColumnSampledHash: the features are so small that weights .* float32"):
+        ColumnSampledHash(2, random_state=0).fit(X, np.arange(30) % 3)

@@ -125,3 +125,10 @@ def test_kept_hash_functions_give_the_same_bits_while_statistics_go_on():
     hasher.set_params(keep_hash_functions=False).partial_fit(by_class[:20])
     assert hasher.kept_variance_ratio_ == pytest.approx(1)
     np.testing.assert_allclose(hasher.mean_, np.concatenate([by_class, by_class[:20]]).mean(axis=0))
+
+
+def test_projections_that_overflow_are_refused_by_name():
+    """Infinities were added up, and SciPy said that an array must not contain them."""
+    X = np.random.RandomState(0).randint(-8, 9, size=(30, 5)).astype(np.float32) * np.float32(2e37)
+    with pytest.raises(ValueError, match=r"^ITQ: features are so large that their products overflow"):
+        ITQ(2, random_state=0).fit(X)

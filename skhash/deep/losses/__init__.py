@@ -4,6 +4,7 @@ import copy
 
 import torch
 
+from ..._validation import shown
 from ._adsh import ADSH
 from ._base import HashLoss, UnsupervisedLoss
 from ._bihalf import BiHalf
@@ -153,7 +154,7 @@ def _make(loss, table, base, kind, name):
     names = ", ".join(map(repr, sorted(table)))
     if isinstance(loss, str):
         if loss not in table:
-            raise ValueError(f"{name}: loss={loss!r} is unknown; use one of {names}, or {kind}.")
+            raise ValueError(f"{name}: loss={shown(loss)} is unknown; use one of {names}, or {kind}.")
         return table[loss]()
     if not isinstance(loss, base):
         raise TypeError(f"{name}: loss is a {type(loss).__name__}; use one of {names}, or an instance of {kind}.")
