@@ -51,6 +51,7 @@ def test_so_many_cases_were_tried(request):
 
 
 def test_every_public_name_has_an_entry_or_a_reason():
+    pytest.importorskip("torch", reason="the entries of networks are made where there is torch")
     covered = {entry.name.split("[")[0] for entry in ENTRIES}
     seen = set()
     for module in public_modules():
