@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from .._validation import shown
+
 _training_lock = threading.RLock()
 _threads_lock = threading.Lock()
 _n_limited = 0
@@ -116,5 +118,5 @@ def check_device(device, *, name):
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{name}: device={device!r} cannot be used ({reason}); use 'auto' or 'cpu'.") from error
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ValueError(f"{name}: device={shown(device)} cannot be used ({reason}); use 'auto' or 'cpu'.") from error

@@ -493,7 +493,7 @@ def make_net(network, loss, *, optimizer, lr, weight_decay, device, net_params, 
         If skorch or the optimizer refuses a parameter.
     """
     optimizer_class, settings = _OPTIMIZERS[optimizer] if isinstance(optimizer, str) else (optimizer, {})
-    settings = {"optimizer": optimizer_class, "optimizer__weight_decay": weight_decay, **settings}
+    settings = {"optimizer": optimizer_class, "optimizer__weight_decay": float(weight_decay), **settings}
     if hasattr(network, "backbone"):
         settings["optimizer__param_groups"] = [(_BACKBONE, {"lr": _BACKBONE_RATE * lr})]
     settings |= {"lr": lr, "device": str(device), "train_split": None, "verbose": 0}

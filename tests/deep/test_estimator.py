@@ -571,3 +571,14 @@ def test_settings_of_losses_are_shown():
 def test_tensors_are_sent_back_as_arrays():
     with pytest.raises(TypeError, match=r"X is a torch tensor; pass X\.numpy\(force=True\)"):
         small().fit(torch.zeros(4, 8, 8, dtype=torch.uint8), Y[:4])
+
+
+def test_devices_of_long_names_are_refused_in_a_short_message():
+    with pytest.raises(ValueError, match=r"device='x+\.\.\. cannot be used") as raised:
+        small(device="x" * 3000).fit(X, Y)
+    assert len(str(raised.value)) < 500
+
+
+def test_true_is_a_weight_decay_of_one():
+    """torch refused to multiply by a boolean."""
+    assert_same_codes(small(weight_decay=True).fit(X, Y), small(weight_decay=1.0).fit(X, Y))

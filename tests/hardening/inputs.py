@@ -446,7 +446,9 @@ def _code_statistics(rng):
 
     def hostile_projections():
         made = hostile.features(rng, 6, 8)
-        return Argument(made.value, None, EITHER if made.verdict != REFUSED else REFUSED, made.text)
+        # None is what there is without projections.
+        is_refused = made.verdict == REFUSED and made.value is not None
+        return Argument(made.value, None, REFUSED if is_refused else EITHER, made.text)
 
     makers = {
         "codes": lambda: hostile.codes(rng, 6, 1),
@@ -1557,8 +1559,9 @@ if HAS_TORCH:
         }
         makers["n_bits"] = lambda: hostile.count(rng, 8)
         made = one_hostile(rng, arguments, makers)
-        if made["query_labels"].text in ("empty list", "odd object", "labels, empty", "labels, short", "labels, long"):
-            # Any number of queries will do.
+        kinds = ("empty list", "list of strings", "odd object", "labels, empty", "labels, short", "labels, long")
+        if made["query_labels"].text in kinds:
+            # Any number of queries will do, of any classes.
             made["query_labels"] = Argument(made["query_labels"].value, None, EITHER, made["query_labels"].text)
         return Case(adversarial.center_codes, made, any_result)
 
