@@ -106,5 +106,6 @@ def shown(value):
     text : str
         At most 80 ASCII characters.
     """
-    text = ascii(value)
+    # Arrays are written in several lines.
+    text = " ".join(ascii(value).split())
     return text if len(text) <= 80 else f"{text[:77]}..."

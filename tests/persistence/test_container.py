@@ -462,3 +462,10 @@ def test_fingerprints_tell_files_apart():
     prints = [opened(written({"a": a}, {"b": np.full(9, b)})).fingerprint for a, b in [(1, 1), (1, 2), (2, 1), (1, 1)]]
     assert len(set(prints)) == 3
     assert prints[0] == prints[3]
+
+
+def test_arrays_are_shown_in_one_line():
+    """A file with an array in the place of a number made messages of two lines."""
+    # 7 letters, 11 times 6, and 4 are 77.
+    assert _json.shown(np.full(20, 1.25)) == "array([" + 11 * "1.25, " + "1.25..."
+    assert _json.shown(np.array([[1, 2], [3, 4]])) == "array([[1, 2], [3, 4]])"
