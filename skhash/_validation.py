@@ -234,13 +234,38 @@ def _check_places(X, name):
         raise ValueError(f"{name}: the sparse matrix is not consistent ({shown(error)}); make it anew.") from error
 
 
+def first_of_other_types(array, allowed, refused):
+    """Find the first object of a type that is not allowed.
+
+    Parameters
+    ----------
+    array : ndarray, dtype object
+        Objects.
+
+    allowed, refused : tuple of type
+        Of which an object must be, and, of their subclasses, must not be.
+
+    Returns
+    -------
+    found : tuple of tuple of int and object, or None
+        Its place and the object itself.
+    """
+    # There are few types among many objects.
+    kinds = set(map(type, array.flat))
+    others = {kind for kind in kinds if not issubclass(kind, allowed) or issubclass(kind, refused)}
+    if not others:
+        return None
+    return next((place, value) for place, value in np.ndenumerate(array) if type(value) in others)
+
+
 def _numbers_from_objects(X, name):
-    for (row, column), value in np.ndenumerate(X):
-        if not isinstance(value, (Real, np.bool_)) or isinstance(value, np.timedelta64):
-            raise TypeError(
-                f"{name}: argument must be real numbers, not a string or object, got {shown(value)} at row {row}, "
-                f"column {column}; a number is needed in each place, convert them before this step."
-            )
+    found = first_of_other_types(X, (Real, np.bool_), (np.timedelta64,))
+    if found:
+        (row, column), value = found
+        raise TypeError(
+            f"{name}: argument must be real numbers, not a string or object, got {shown(value)} at row {row}, "
+            f"column {column}; a number is needed in each place, convert them before this step."
+        )
     try:
         return X.astype(np.float64)
     except OverflowError as error:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import gen_batches
 
 from ._memory import check_allocation
-from ._validation import as_array, shown
+from ._validation import as_array, first_of_other_types, shown
 
 __all__ = [
     "bitarrays_from_codes",
@@ -142,11 +142,11 @@ def check_codes(codes: ArrayLike, *, n_bits: int | None = None, name: str = "cod
 
 
 def _numeric_from_objects(array, name):
-    for value in array.flat:
-        if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, (bool, np.timedelta64)):
-            raise TypeError(
-                f"{name}: argument must be codes, not a string or object: a number 0-255 each, got {shown(value)}."
-            )
+    found = first_of_other_types(array, (int, float, np.integer, np.floating), (bool, np.timedelta64))
+    if found:
+        raise TypeError(
+            f"{name}: argument must be codes, not a string or object: a number 0-255 each, got {shown(found[1])}."
+        )
     try:
         return array.astype(np.float64)
     except OverflowError as error:

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
 from skhash import LSH, AnchorGraphHash, HammingNearestNeighbors, KMeansHash, SpectralHash, SphericalHash
-from skhash._validation import all_finite, as_array, check_finite, shown
+from skhash._validation import all_finite, as_array, check_finite, first_of_other_types, shown
 
 arrays = st.sampled_from([np.float16, np.float32, np.float64]).flatmap(
     lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=3, max_side=5))
@@ -179,3 +179,13 @@ class Foreign:
 def test_containers_that_make_no_array_raise_a_type_error():
     with pytest.raises(TypeError, match=r"^codes: no array can be made of it \(RuntimeError: "):
         as_array(Foreign(), name="codes")
+
+
+def test_the_first_object_of_another_type_is_found():
+    """Booleans are integers to Python, and time differences to NumPy."""
+    array = np.array([[1, 2.5], [np.float32(3), True], [np.timedelta64(1), "4"]], dtype=object)
+    numbers = (int, float, np.integer, np.floating)
+    assert first_of_other_types(array, numbers, (bool, np.timedelta64)) == ((1, 1), True)
+    assert first_of_other_types(array, numbers, (np.timedelta64,)) == ((2, 0), np.timedelta64(1))
+    assert first_of_other_types(array[:2], numbers, ()) is None
+    assert first_of_other_types(array, (object,), (str,)) == ((2, 1), "4")

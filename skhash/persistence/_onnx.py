@@ -408,6 +408,8 @@ def _projecting_module(hasher):
     from_pixels = hasher.image_shape_ is not None
 
     class Projecting(torch.nn.Module):
+        """Rows or pixels to projections."""
+
         def __init__(self):
             super().__init__()
             self.network = copy.deepcopy(hasher.net_.module_)
@@ -437,6 +439,8 @@ def _feature_module(features):
         raise ValueError("to_onnx: the backbone of CNNFeatures is a plain callable; pass an nn.Module.")
 
     class Extracting(torch.nn.Module):
+        """Pixels to features."""
+
         def __init__(self):
             super().__init__()
             self.network = network._fast_network()

@@ -982,16 +982,16 @@ def _state(search):
     return search.codes_, labels, search.ids_, search.n_samples_fit_
 
 
-def _unchanged_if_refused(search, change):
-    """Call a change; if it is refused, everything has to be as before."""
-    before = _state(search)
+def _unchanged_if_refused(estimator, state_of, change):
+    """Call a change, and return the state after it; if it is refused, everything has to be as before."""
+    before = state_of(estimator)
     try:
         change()
     except BaseException:
-        if not same(before, _state(search)):
+        if not same(before, state_of(estimator)):
             raise AssertionError("a refused change left traces") from None
         raise
-    return _state(search)
+    return state_of(estimator)
 
 
 def _state_check(result, values):
@@ -1039,7 +1039,7 @@ def _add(rng):
 
     def call(**given):
         search = copy.copy(_search())
-        return _unchanged_if_refused(search, lambda: search.add(**given))
+        return _unchanged_if_refused(search, _state, lambda: search.add(**given))
 
     return Case(call, made, _state_check)
 
@@ -1068,7 +1068,7 @@ def _remove(rng):
 
     def call(ids):
         search = copy.copy(_search())
-        return _unchanged_if_refused(search, lambda: search.remove(ids))
+        return _unchanged_if_refused(search, _state, lambda: search.remove(ids))
 
     return Case(call, {"ids": argument}, _state_check)
 
@@ -1289,14 +1289,7 @@ def _hasher_entries(name, number, template):
 
             def call(**given):
                 hasher = copy.deepcopy(_fitted(name, number))
-                before = _probe(hasher)
-                try:
-                    hasher.partial_fit(**given)
-                except BaseException:
-                    if not same(before, _probe(hasher)):
-                        raise AssertionError("rows that were refused left traces") from None
-                    raise
-                return _probe(hasher)
+                return _unchanged_if_refused(hasher, _probe, lambda: hasher.partial_fit(**given))
 
             return Case(call, one_hostile(rng, arguments, makers), any_result)
 
@@ -1424,14 +1417,7 @@ def _pipeline_add(rng):
 
     def call(**given):
         pipeline = copy.deepcopy(_pipeline(number))
-        before = _pipeline_state(pipeline)
-        try:
-            pipeline.add(**given)
-        except BaseException:
-            if not same(before, _pipeline_state(pipeline)):
-                raise AssertionError("a refused change left traces") from None
-            raise
-        return _pipeline_state(pipeline)
+        return _unchanged_if_refused(pipeline, _pipeline_state, lambda: pipeline.add(**given))
 
     return Case(call, made, any_result, text=f"{_PIPELINES[number]}")
 
